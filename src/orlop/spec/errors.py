@@ -1,0 +1,56 @@
+"""Every error that may leave a module. They know their meaning, never an HTTP status: `api/errors.py` holds that table."""
+
+
+class OrlopError(Exception):
+    """Base of all errors that are shown to a user. The message is one line: what failed, on which object, why."""
+
+
+class InvalidArgument(OrlopError):
+    """What was asked for is malformed or contradicts itself."""
+
+
+class NotSupported(InvalidArgument):
+    """A well-formed request for something that this engine (or this wall) cannot do; names the option."""
+
+
+class Unauthorized(OrlopError):
+    """Credentials are missing or were refused."""
+
+
+class Forbidden(OrlopError):
+    """The object may not be treated so (Docker's 403), for example removing a predefined network."""
+
+
+class NotFound(OrlopError):
+    """Nothing has that name."""
+
+    def __init__(self, noun: str, reference: str) -> None:
+        super().__init__(f"No such {noun}: {reference}")  # Docker's wording: clients match on it
+
+
+class Conflict(OrlopError):
+    """The object's present state, or another object, stands in the way."""
+
+
+class NotModified(OrlopError):
+    """The object already is in the state asked for (start of a running container)."""
+
+
+class Unavailable(OrlopError):
+    """A part that is needed (keeper, registry, worker) does not answer now."""
+
+
+class StartFailed(OrlopError):
+    """A process could not be started in a container.
+
+    `exit_code` is what the container or exec is recorded with, as Docker has it:
+    127 command not found, 126 not executable, 128 anything else.
+    """
+
+    def __init__(self, message: str, exit_code: int = 128) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Corrupt(OrlopError):
+    """Content is not what its digest or its format says."""
