@@ -178,3 +178,23 @@ def chain_ids(diff_ids: tuple[Digest, ...]) -> tuple[Digest, ...]:
     for diff_id in diff_ids:
         chain.append(digest_of(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id)
     return tuple(chain)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryEntry:
+    """One line of `history`: the step's image where one is kept here, else "<missing>"."""
+
+    id: str
+    created_ns: int = 0
+    created_by: str = ""
+    tags: tuple[str, ...] = ()
+    size: int = 0
+    comment: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """One line of `rmi`: a name that was taken away, or an image that was deleted."""
+
+    untagged: str = ""
+    deleted: str = ""
