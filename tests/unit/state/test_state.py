@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,8 @@ from orlop.state.records import Records
 
 
 def record(**changes):
-    values = dict(id="a" * 64, name="web", spec=ContainerSpec(), process=ProcessDefaults(), image_id="", created_ns=1)
-    return ContainerRecord(**(values | changes))
+    base = ContainerRecord(id="a" * 64, name="web", spec=ContainerSpec(), process=ProcessDefaults(), image_id="", created_ns=1)
+    return replace(base, **changes)
 
 
 def test_a_record_reads_back_equal_after_the_database_was_reopened(tmp_path):
