@@ -28,6 +28,13 @@ class NotFound(OrlopError):
         super().__init__(f"No such {noun}: {reference}")  # Docker's wording: clients match on it
 
 
+class NotFoundThere(NotFound):
+    """A registry has no such repository, tag or blob, or does not show it to us. Worded by whoever asked it."""
+
+    def __init__(self, message: str) -> None:
+        OrlopError.__init__(self, message)
+
+
 class Conflict(OrlopError):
     """The object's present state, or another object, stands in the way."""
 
@@ -38,6 +45,10 @@ class NotModified(OrlopError):
 
 class Unavailable(OrlopError):
     """A part that is needed (keeper, registry, worker) does not answer now."""
+
+
+class RegistryFailed(OrlopError):
+    """A registry did not answer, or refused or failed what was asked of it."""
 
 
 class StartFailed(OrlopError):

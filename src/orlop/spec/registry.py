@@ -1,6 +1,8 @@
-"""What a registry and we tell each other: credentials, the outcome of a login, a hit of a search, an image as it is there."""
+"""What a registry and we tell each other: credentials, the outcome of a login, a hit of a search, an image as it is there;
+and how we are told to reach registries (RegistryOptions)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from orlop.spec.image import Descriptor, Platform
 
@@ -44,3 +46,19 @@ class Distribution:
 
     descriptor: Descriptor
     platforms: tuple[Platform, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistryOptions:
+    """How to reach registries, as the daemon's options say.
+
+    `insecure` holds CIDRs and host[:port]s that may speak plain HTTP or show any certificate (loopback always may);
+    `mirrors` are URLs asked before a registry (by its domain), docker.io's from `--registry-mirror`;
+    `certificates` are directories of <host[:port]>/{*.crt,*.cert,*.key} in Docker's layout.
+    """
+
+    insecure: tuple[str, ...] = ()
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    certificates: tuple[str, ...] = ("/etc/orlop/certs.d", "/etc/docker/certs.d")
+    timeout_seconds: float = 60.0  # of silence, before a connection counts as broken
+    push_compression: str = "gzip"  # or "zstd": of layers that the registry does not have yet
