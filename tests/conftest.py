@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from support import arena
 from support.engine import Engine
 from support.images import archive

@@ -39,7 +39,9 @@ class Engine:
             "--pidfile", str(self.home / "pid"), "--cgroup-parent", self.cgroup_parent, "--debug", *self.options,
         ]  # fmt: skip
         with self.log.open("ab") as log:
-            self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | environment)
+            self.daemon = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | environment
+            )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self.daemon.poll() is not None or time.monotonic() > deadline:
@@ -48,7 +50,10 @@ class Engine:
         return self
 
     def _answers(self) -> bool:
-        return self.socket.exists() and self.run("curl", "-sf", "--unix-socket", str(self.socket), "http://d/_ping").returncode == 0
+        return (
+            self.socket.exists()
+            and self.run("curl", "-sf", "--unix-socket", str(self.socket), "http://d/_ping").returncode == 0
+        )
 
     @property
     def pid(self) -> int:
@@ -99,7 +104,14 @@ class Engine:
         return self._client(str(BIN / "orlop"), words, **options)
 
     def _client(
-        self, client: str, words: Sequence[str], *, code: int | None = 0, stdin: bytes | None = None, both: bool = False, timeout: float = 60
+        self,
+        client: str,
+        words: Sequence[str],
+        *,
+        code: int | None = 0,
+        stdin: bytes | None = None,
+        both: bool = False,
+        timeout: float = 60,
     ) -> str:
         done = self.run(client, *words, stdin=stdin, timeout=timeout)
         if code is not None and done.returncode != code:
