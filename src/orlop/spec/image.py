@@ -172,6 +172,29 @@ class ImageRecord:
     created_ns: int = 0  # config.created, parsed
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerRecord:
+    """A layer in the store, unpacked on top of those below it; `chain_id` names the whole stack."""
+
+    chain_id: Digest
+    diff_id: Digest
+    parent: Digest = ""  # chain id of the stack below; "": none
+    size: int = 0  # bytes of its files, unpacked
+    tar_size: int = 0  # bytes of its tar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageArrival:
+    """An image whose every byte is in the store, but which the engine does not know yet."""
+
+    config: Digest
+    manifest: Digest
+    layers: tuple[LayerRecord, ...]
+    names: tuple[str, ...] = ()  # full references with tags
+    digests: tuple[str, ...] = ()  # full references with digests
+    parent: Digest = ""
+
+
 def chain_ids(diff_ids: tuple[Digest, ...]) -> tuple[Digest, ...]:
     """Names of the file systems after each layer. OCI image spec, "Layer ChainID"."""
     chain: list[Digest] = []
