@@ -10,7 +10,7 @@ from orlop.spec.resources import Resources
 
 
 class Isolation(Protocol):
-    """Verbs on containers by id. All raise NotFound for an id that does not run here, Unavailable when the wall's keeper is gone."""
+    """Verbs on containers by id. All raise NotFound for an id that does not run here, Unavailable when the keeper is gone."""
 
     async def open(self, on_exit: Callable[[Exit], None]) -> list[Living]:
         """Connect (starting the keeper where none runs) and adopt what lives; `on_exit` is called once for each later end."""
