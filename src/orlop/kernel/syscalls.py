@@ -70,6 +70,7 @@ _NUMBERS = {
     "sched_setattr": (314, 274),
     "renameat2": (316, 276),
     "seccomp": (317, 277),
+    "bpf": (321, 280),
     "pidfd_send_signal": (424, 424),
     "open_tree": (428, 428),
     "move_mount": (429, 429),
@@ -128,6 +129,7 @@ _ioprio_set = _bind("ioprio_set", _int, _int, _int)
 _sched_setattr = _bind("sched_setattr", _int, _bytes, _uint)
 _renameat2 = _bind("renameat2", _int, _text, _int, _text, _uint)
 _seccomp = _bind("seccomp", _uint, _uint, _bytes)
+_bpf = _bind("bpf", _int, _bytes, _uint)
 _pidfd_send_signal = _bind("pidfd_send_signal", _int, _int, _bytes, _uint)
 _open_tree = _bind("open_tree", _int, _text, _uint)
 _move_mount = _bind("move_mount", _int, _text, _int, _text, _uint)
@@ -135,6 +137,7 @@ _fsopen = _bind("fsopen", _text, _uint)
 _fsconfig = _bind("fsconfig", _int, _uint, _text, _text, _int)
 _fsmount = _bind("fsmount", _int, _uint, _uint)
 _clone3 = _bind("clone3", _bytes, _ulong, library=_libc_holding_gil)
+_tee = _bind("tee", _int, _int, _ulong, _uint)
 _close_range = _bind("close_range", _uint, _uint, _uint)
 _openat2 = _bind("openat2", _int, _text, _bytes, _ulong)
 _pidfd_getfd = _bind("pidfd_getfd", _int, _int, _uint)
@@ -308,6 +311,12 @@ def close_range(first: int, last: int, flags: int = 0) -> None:
     _close_range(first, last, flags)
 
 
+def tee(source_fd: int, target_fd: int, most_bytes: int) -> int:
+    """tee(2): let a second pipe have what is in the first, which keeps it. Never blocks: BlockingIOError when there is nothing;
+    0 when there is nothing and nobody can write any more."""
+    return _tee(source_fd, target_fd, most_bytes, 2)  # SPLICE_F_NONBLOCK
+
+
 def join_session_keyring(name: str) -> int:
     """Give this process a session keyring of its own instead of its parent's. keyctl_join_session_keyring(3)."""
     return _keyctl(1, name.encode(), 0, 0, 0, on=name)
@@ -384,3 +393,24 @@ def seccomp_set_filter(program: bytes, flags: int = 0) -> int:
     """Install a filter (struct sock_filter, packed). The listener's descriptor with NEW_LISTENER, else 0."""
     code = ctypes.create_string_buffer(program, len(program))
     return _seccomp(1, flags, struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
+
+
+# --- BPF ---
+
+_BPF_PROG_LOAD, _BPF_PROG_ATTACH, _BPF_PROG_TYPE_CGROUP_DEVICE, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI = 5, 8, 15, 6, 2
+
+
+def bpf_load_device_program(program: bytes) -> int:
+    """A descriptor (CLOEXEC) of a program (struct bpf_insn, packed) that decides on devices. bpf(2)."""
+    code, license_ = ctypes.create_string_buffer(program, len(program)), ctypes.create_string_buffer(b"GPL")
+    attributes = struct.pack(
+        "=IIQQIIQII16s", _BPF_PROG_TYPE_CGROUP_DEVICE, len(program) // 8, ctypes.addressof(code), ctypes.addressof(license_),
+        0, 0, 0, 0, 0, b"orlop_devices",
+    )  # fmt: skip
+    return _bpf(_BPF_PROG_LOAD, attributes, len(attributes))
+
+
+def bpf_attach_device_program(cgroup_fd: int, program_fd: int) -> None:
+    """Bind such a program to a group of cgroup version 2."""
+    attributes = struct.pack("=4I", cgroup_fd, program_fd, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI)
+    _bpf(_BPF_PROG_ATTACH, attributes, len(attributes))
