@@ -21,20 +21,19 @@ _NLM_F_DUMP_INTR = 0x10
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_LINKINFO = 1, 3, 4, 10, 12, 18
 _IFLA_IFALIAS, _IFLA_STATS64, _IFLA_NET_NS_FD = 20, 23, 28
-_IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
-_IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _VETH_INFO_PEER = 1, 2, 4, 5, 1
+_IFLA_BRPORT_STATE, _IFLA_BRPORT_MODE, _IFLA_BRPORT_FLUSH, _IFLA_BRPORT_ISOLATED, _BR_STATE_DISABLED = 1, 4, 24, 33, 0
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
-_RT_TABLE_MAIN, _RTPROT_STATIC, _RTPROT_BOOT, _RTN_UNICAST, _RT_SCOPE_LINK = 254, 4, 3, 1, 253
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
 _NESTED = 0x8000
-_AF_BRIDGE = 7
 
 _STATS = ("rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped")
 
@@ -90,8 +89,8 @@ class Message:
     acknowledged: bool = True
 
 
-def _link_header(index: int = 0, flags: int = 0, change: int = 0, family: int = 0) -> bytes:
-    return struct.pack("=BxHiII", family, 0, index, flags, change)
+def _link_header(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
+    return struct.pack("=BxHiII", 0, 0, index, flags, change)
 
 
 def bridge(name: str, mac: str, mtu: int = 0, alias: str = "") -> Message:
@@ -103,14 +102,13 @@ def bridge(name: str, mac: str, mtu: int = 0, alias: str = "") -> Message:
     return Message(_RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"make bridge {name}")
 
 
-def veth(name: str, master: int, peer: str, peer_namespace: int, *, peer_mac: str = "", mtu: int = 0) -> Message:
+def veth(name: str, master: int, peer: str, peer_namespace: int, *, mtu: int = 0) -> Message:
     """Make a veth pair: `name` here, up and a port of bridge `master`; `peer` straight in another namespace (an fd), down.
 
     The peer cannot be brought up in the same message: the kernel answers ENOTCONN.
     """
     size = number(_IFLA_MTU, mtu) if mtu else b""
     peer_body = _link_header() + text(_IFLA_IFNAME, peer) + number(_IFLA_NET_NS_FD, peer_namespace) + size
-    peer_body += attribute(_IFLA_ADDRESS, mac_bytes(peer_mac)) if peer_mac else b""
     kind = attribute(_IFLA_INFO_KIND, b"veth") + nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer_body))
     body = _link_header(0, _IFF_UP, _IFF_UP) + text(_IFLA_IFNAME, name) + number(_IFLA_MASTER, master) + size
     return Message(_RTM_NEWLINK, body + nested(_IFLA_LINKINFO, kind), NLM_F_CREATE | NLM_F_EXCL, f"make veth {name}")
@@ -125,10 +123,23 @@ def link_up(name: str = "", *, index: int = 0, mac: str = "", mtu: int = 0) -> M
     return Message(_RTM_NEWLINK, body, 0, f"bring up {name or index}")
 
 
-def bridge_port(index: int, *, hairpin: bool = False, isolated: bool = False) -> Message:
+def bridge_port(name: str, *, hairpin: bool = False, isolated: bool = False) -> Message:
     """How a bridge treats one of its ports: `hairpin` sends frames back where they came from, `isolated` ports do not meet."""
-    options = attribute(_IFLA_BRPORT_MODE, bytes([hairpin])) + attribute(_IFLA_BRPORT_ISOLATED, bytes([isolated]))
-    return Message(_RTM_SETLINK, _link_header(index, family=_AF_BRIDGE) + nested(_IFLA_PROTINFO, options), 0, "set bridge port")
+    return _bridge_port(name, {_IFLA_BRPORT_MODE: hairpin, _IFLA_BRPORT_ISOLATED: isolated})
+
+
+def disable_bridge_port(name: str) -> Message:
+    """Let nothing through a port any more, and forget what was learnt on it: another port may have its addresses at once.
+
+    Takes 0.04 ms, where removing the link takes 20 ms.
+    """
+    return _bridge_port(name, {_IFLA_BRPORT_STATE: _BR_STATE_DISABLED, _IFLA_BRPORT_FLUSH: 1})
+
+
+def _bridge_port(name: str, options: dict[int, int]) -> Message:
+    data = nested(_IFLA_INFO_SLAVE_DATA, *(attribute(kind, bytes([value])) for kind, value in options.items()))
+    info = nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_SLAVE_KIND, b"bridge"), data)
+    return Message(_RTM_NEWLINK, _link_header() + text(_IFLA_IFNAME, name) + info, 0, f"set bridge port {name}")
 
 
 def delete_link(name: str) -> Message:
@@ -138,14 +149,22 @@ def delete_link(name: str) -> Message:
 
 def address(index: int, interface: Interface) -> Message:
     """Give a link an address. IPv6 without duplicate detection, which would keep it unusable for a second."""
-    packed = interface.packed
-    body = struct.pack("=BBBBi", _family(interface), interface.network.prefixlen, 0, 0, index)
-    body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
+    body = _address(index, interface)
     if interface.version == 4:
         body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
     else:
         body += number(_IFA_FLAGS, _IFA_F_NODAD)
     return Message(_RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_REPLACE, f"add address {interface}")
+
+
+def delete_address(index: int, interface: Interface) -> Message:
+    """Take an address from a link."""
+    return Message(_RTM_DELADDR, _address(index, interface), 0, f"remove address {interface}")
+
+
+def _address(index: int, interface: Interface) -> bytes:
+    header = struct.pack("=BBBBi", _family(interface), interface.network.prefixlen, 0, 0, index)
+    return header + attribute(_IFA_LOCAL, interface.packed) + attribute(_IFA_ADDRESS, interface.packed)
 
 
 def default_route(index: int, gateway: Address) -> Message:
@@ -191,7 +210,7 @@ class NetlinkSocket:
         self._socket.close()
 
     def execute(self, *messages: Message) -> None:
-        """Send a batch; rtnetlink goes on after a message that failed. OSError of the first failure, with the act in a note."""
+        """Send a batch; rtnetlink goes on after one that failed. Raises the first failure, as OSError that names the act."""
         with self._lock:
             waiting, data = {}, bytearray()
             for message in messages:
@@ -202,8 +221,7 @@ class NetlinkSocket:
             failures = self._acknowledgements(waiting)
         if failures:
             message, code = failures[0]
-            error = OSError(code, f"{os.strerror(code)}: cannot {message.about}")
-            raise error
+            raise OSError(code, f"cannot {message.about}: {os.strerror(code)}")
 
     def _header(self, message: Message, flags: int) -> bytes:
         size = 16 + len(message.body)
@@ -245,7 +263,7 @@ class NetlinkSocket:
                 consistent = consistent and not flags & _NLM_F_DUMP_INTR
                 if kind in (_NLMSG_ERROR, _NLMSG_DONE):
                     if len(body) >= 4 and (code := struct.unpack_from("=i", body)[0]):
-                        raise OSError(-code, f"{os.strerror(-code)}: cannot {message.about}")
+                        raise OSError(-code, f"cannot {message.about}: {os.strerror(-code)}")
                     return found, consistent
                 found.append((kind, body))
 
@@ -260,7 +278,7 @@ class NetlinkSocket:
                         continue
                     if kind == _NLMSG_ERROR:
                         code = -struct.unpack_from("=i", body)[0]
-                        raise OSError(code, f"{os.strerror(code)}: cannot {message.about}")
+                        raise OSError(code, f"cannot {message.about}: {os.strerror(code)}")
                     return body
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:

@@ -21,11 +21,15 @@ class Forbidden(OrlopError):
     """The object may not be treated so (Docker's 403), for example removing a predefined network."""
 
 
+# Docker's wording, for clients match on it: "No such container: web", but of these:
+_NOT_FOUND = {"network": "network {reference} not found", "plugin": 'plugin "{reference}" not found'}
+
+
 class NotFound(OrlopError):
     """Nothing has that name."""
 
     def __init__(self, noun: str, reference: str) -> None:
-        super().__init__(f"No such {noun}: {reference}")  # Docker's wording: clients match on it
+        super().__init__(_NOT_FOUND.get(noun, "No such {noun}: {reference}").format(noun=noun, reference=reference))
 
 
 class NotFoundThere(NotFound):

@@ -1,0 +1,448 @@
+"""The network part's face to the engine: networks are made and removed, containers attached, published and released.
+
+Decisions (names, addresses, host ports) are made at once in memory; what the kernel has to do for them then happens in one
+visit to a thread of this part's own, for the kernel may keep its network lock from us while it takes something down. What is
+slow and for what nobody waits (filling the pool, destroying namespaces) a loop does in quiet moments, in a second thread.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orlop.network import forwarding, membership
+from orlop.network.drivers.bridge import INTERFACE_NAME, INTERFACE_SYSCTLS, BridgeOptions, parse_sysctls
+from orlop.network.ipam import complete, local_ipv6_range
+from orlop.network.membership import Member
+from orlop.network.options import HOST, NONE, NetworkOptions, default_network
+from orlop.network.plumbing import Plumbing, Wire
+from orlop.network.ports import HostPorts, ephemeral_range
+from orlop.network.publishing import Publication, Publications
+from orlop.network.register import DEFAULT, PREDEFINED, NetworkRecords, Register
+from orlop.network.sandboxes import Namespaces, Pool, new_interface_name
+from orlop.spec.container import LIVE, ContainerRecord
+from orlop.spec.errors import Forbidden, InvalidArgument, NotFound, NotSupported
+from orlop.spec.network import Endpoint, EndpointSpec, NetworkRecord, NetworkSpec, PortBinding
+
+__all__ = ["NetworkOptions", "Networks"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+
+_FILL_AFTER_SECONDS = 0.01  # of quiet, when the pool lacks something
+_DESTROY_AFTER_SECONDS = 0.5
+_DESTROY_AT = 64  # released namespaces, however busy it is
+_LATER = frozenset({"macvlan", "ipvlan", "overlay"})
+
+
+class Networks:
+    """All networks of this engine and the running containers' places in them. To be used in the event loop's thread."""
+
+    def __init__(self, exec_root: Path, records: NetworkRecords, options: NetworkOptions, spawn: Spawn) -> None:
+        self._options = options
+        self._spawn = spawn
+        self._namespaces = Namespaces(exec_root / "netns")
+        self._register = Register(records)
+        self._publications = Publications(HostPorts(ephemeral_range(), host_ipv6=forwarding.host_has_ipv6()))
+        self._pool = Pool(options.pool_size)
+        own_bridge = options.bridge if options.bridge != "none" else ""
+        self._plumbing = Plumbing(self._namespaces, own_bridge=own_bridge, ip_forward=options.ip_forward)
+        self._members: dict[str, Member] = {}
+        self._sandboxes: set[str] = set()  # containers that have a pinned namespace
+        self._thread = ThreadPoolExecutor(1, "orlop-network")
+        self._chores = ThreadPoolExecutor(1, "orlop-network-chores")
+        self._stirred = asyncio.Event()
+        self._last_act = 0.0
+
+    # --- life ---
+
+    async def open(self) -> None:
+        """Read the records, make the networks that always exist. Then call `restore`, before anything else."""
+        self._register.open()
+        await self._act(self._plumbing.open)
+        for spec in (HOST, NONE):
+            if self._register.named(spec.name) is None:
+                self._register.save(self._new_record(spec))
+        await self._open_default()
+
+    async def _open_default(self) -> None:
+        """The default network as the options have it today; its id stays, and its subnet where nothing is said."""
+        present = self._register.named(DEFAULT)
+        if self._options.bridge == "none":
+            if present is not None:
+                self._register.delete(present)
+            return
+        existing = await self._act(self._plumbing.bridge_address, self._options.bridge) if self._options.bridge else ""
+        wanted = default_network(self._options, existing)
+        if present is not None and not wanted.subnets:
+            wanted = replace(wanted, subnets=present.spec.subnets)
+        host = await self._act(self._plumbing.host_networks)
+        spec = complete(wanted, self._ranges(), self._register.subnets(without=present), host)
+        if present is None or present.spec != spec:
+            record = self._new_record(spec)
+            self._register.save(replace(record, id=present.id, created_ns=present.created_ns) if present else record)
+
+    async def restore(self, containers: Iterable[ContainerRecord]) -> None:
+        """Containers that run keep their addresses and ports; what else of ours the kernel has is swept. Starts the loop."""
+        for container in containers:
+            if container.status in LIVE:
+                self._adopt(container)
+        living = {key: tuple(self._members[key].endpoints.values()) if key in self._members else () for key in self._sandboxes}
+        orphans = await self._act(self._plumbing.recover, self._register.list(), living, self._publications.elements())
+        for fd in orphans:
+            self._pool.release(fd)
+        for publication in self._publications.all():
+            await self._publications.serve(publication)
+        self._spawn(self._tend())
+        self._stir()
+
+    def _adopt(self, container: ContainerRecord) -> None:
+        """Know a container that runs already."""
+        endpoints = {
+            e.network_id: e for e in container.endpoints.values() if e.endpoint_id and self._register.find(e.network_id)
+        }
+        if self._namespaces.path(container.id).exists():
+            self._sandboxes.add(container.id)
+        if not endpoints:
+            return
+        self._members[container.id] = Member(container.name, endpoints)
+        for endpoint in endpoints.values():
+            self._register.hold(endpoint)
+        serving = self._serving(container.id)
+        if container.ports and serving is not None:
+            self._publications.adopt(container.id, container.ports, serving)
+
+    def _serving(self, container_id: str) -> Endpoint | None:
+        """The endpoint through which a container's ports are published."""
+        endpoints = self._members[container_id].endpoints.values()
+        return membership.way_out(endpoints, 4) or membership.way_out(endpoints, 6) or next(iter(endpoints), None)
+
+    async def close(self) -> None:
+        """The daemon ends: what was released is destroyed, what runs goes on."""
+        self._publications.close()
+        self._chores.shutdown()
+        await self._act(self._pool.close)
+        await self._act(self._plumbing.close)
+        self._thread.shutdown()
+
+    # --- networks ---
+
+    def list(self) -> list[NetworkRecord]:
+        """Every network, oldest first."""
+        return self._register.list()
+
+    def find(self, reference: str) -> NetworkRecord | None:
+        """By id, name or the beginning of an id."""
+        return self._register.find(reference)
+
+    def get(self, reference: str) -> NetworkRecord:
+        """As `find`. Raises NotFound."""
+        return self._register.get(reference)
+
+    async def create(self, spec: NetworkSpec, *, id: str = "") -> tuple[NetworkRecord, tuple[str, ...]]:
+        """Make a user's network; the record, and warnings. Raises InvalidArgument, Forbidden, Conflict, NotFound."""
+        spec = replace(spec, driver=spec.driver or "bridge")
+        self._register.check_name(spec.name)
+        _check_supported(spec)
+        if (driver := self._plumbing.drivers.get(spec.driver)) is None:
+            raise NotFound("plugin", spec.driver)
+        await self._act(driver.check, spec)
+        host = await self._act(self._plumbing.host_networks)
+        self._register.check_name(spec.name)  # somebody else may have made it while we looked
+        record = self._new_record(complete(spec, self._ranges(), self._register.subnets(), host), id)
+        self._check_bridge_name(record.bridge)
+        async with AsyncExitStack() as undo:
+            self._register.save(record)
+            undo.callback(self._register.delete, record)
+            undo.push_async_callback(self._act, self._plumbing.remove, record)
+            await self._act(self._plumbing.create, record)
+            undo.pop_all()
+        return record, _warnings(spec)
+
+    def _new_record(self, spec: NetworkSpec, id: str = "") -> NetworkRecord:
+        id = id or secrets.token_hex(32)
+        bridge = (BridgeOptions.parse(spec.options).name or f"br-{id[:12]}") if spec.driver == "bridge" else ""
+        return NetworkRecord(id=id, spec=spec, created_ns=time.time_ns(), bridge=bridge)
+
+    def _check_bridge_name(self, bridge: str) -> None:
+        for other in self._register.list():
+            if other.bridge == bridge:
+                raise Forbidden(f"network {other.id} ({other.spec.name}): conflicts with bridge name {bridge}")
+
+    def _ranges(self) -> tuple[Any, ...]:
+        return (*self._options.address_pools, local_ipv6_range(_machine_id()))
+
+    async def remove(self, reference: str) -> NetworkRecord:
+        """Remove a user's network that nobody is on. Raises NotFound, Forbidden."""
+        record = self._register.get(reference)
+        name = record.spec.name
+        if name in PREDEFINED:
+            raise Forbidden(f"{name} is a pre-defined network and cannot be removed")
+        if active := self.endpoints(record.id):
+            who = ", ".join(f'name:"{self._members[key].name}" id:"{active[key].endpoint_id[:12]}"' for key in active)
+            raise Forbidden(f"error while removing network: network {name} has active endpoints ({who})")
+        self._register.delete(record)  # first, so that nobody attaches; after a crash the bridge is swept
+        self._pool.forget(record.bridge)
+        await self._act(self._plumbing.remove, record)
+        return record
+
+    def endpoints(self, network_id: str) -> dict[str, Endpoint]:
+        """The endpoints on a network, by container id: those of running containers."""
+        return {key: member.endpoints[network_id] for key, member in self._members.items() if network_id in member.endpoints}
+
+    # --- containers ---
+
+    async def attach(
+        self,
+        container_id: str,
+        network: NetworkRecord,
+        spec: EndpointSpec,
+        *,
+        name: str,
+        hostname: str = "",
+        ports: tuple[PortBinding, ...] = (),
+    ) -> Endpoint:
+        """Give a container that runs, or is about to, its place in a network, and publish ports. All of it or nothing.
+
+        Raises InvalidArgument, Forbidden, StartFailed (a host port is taken), Exhausted, Unavailable, OSError of the kernel.
+        """
+        network = self._register.get(network.id)
+        driver = self._plumbing.drivers[network.spec.driver]
+        member = self._members.setdefault(container_id, Member(name))
+        others = list(member.endpoints.values())
+        async with AsyncExitStack() as undo:
+            undo.callback(self._forget_if_empty, container_id)
+            if network.id in member.endpoints:
+                raise Forbidden(f"endpoint with name {name} already exists in network {network.spec.name}")
+            endpoint = self._reserve(container_id, network, spec, hostname)
+            undo.callback(self._register.free, endpoint)
+            publication = self._hold(container_id, network, endpoint, ports, undo)
+            fresh = driver.has_sandbox and container_id not in self._sandboxes
+            ready = (
+                self._pool.take(network.bridge if endpoint.interface == _first_interface(network) else "") if fresh else None
+            )
+            if driver.has_addresses:
+                endpoint = replace(
+                    endpoint, host_interface=ready.host_interface if ready and ready.plugged else new_interface_name()
+                )
+            member.endpoints[network.id] = endpoint
+            undo.callback(member.endpoints.pop, network.id, None)
+            wire = Wire(
+                container_id=container_id,
+                network=network,
+                endpoint=endpoint,
+                gateways=membership.won_by(endpoint, others),
+                fresh=fresh,
+                ready=ready,
+                publication=publication,
+            )
+            undo.push_async_callback(self._undo_attach, wire)
+            if fresh:
+                self._sandboxes.add(container_id)
+            await self._act(self._plumbing.attach, wire)
+            if publication is not None:
+                await self._publications.serve(publication)
+            undo.pop_all()
+        return endpoint
+
+    def _reserve(self, container_id: str, network: NetworkRecord, spec: EndpointSpec, hostname: str) -> Endpoint:
+        """An endpoint with its addresses, names and the name of its interface."""
+        member = self._members[container_id]
+        user_made = network.spec.name not in PREDEFINED
+        _check_endpoint(spec, user_made=user_made)
+        interface = ""
+        if network.spec.driver == "bridge":
+            prefix = BridgeOptions.parse(network.spec.options).interface_prefix
+            wanted = spec.driver_options.get(INTERFACE_NAME, "")
+            interface = wanted or membership.free_interface(member.endpoints.values(), prefix)
+        names = membership.dns_names(spec, container_id=container_id, name=member.name, hostname=hostname) if user_made else ()
+        return self._register.reserve(network, spec, interface=interface, dns_names=names)
+
+    def _hold(
+        self,
+        container_id: str,
+        network: NetworkRecord,
+        endpoint: Endpoint,
+        ports: tuple[PortBinding, ...],
+        undo: AsyncExitStack,
+    ) -> Publication | None:
+        """Take the host ports, where the network publishes any."""
+        if not ports or network.spec.driver != "bridge" or network.spec.internal:
+            return None
+        default = BridgeOptions.parse(network.spec.options).host_address
+        name = self._members[container_id].name
+        publication = self._publications.hold(container_id, ports, endpoint, name=name, default_address=default)
+        undo.callback(self._publications.release, container_id, of=endpoint)
+        return publication
+
+    async def _undo_attach(self, wire: Wire) -> None:
+        if wire.fresh:
+            self._sandboxes.discard(wire.container_id)
+        self._pool.release(await self._act(self._plumbing.undo_attach, wire))
+        self._stir()
+
+    def _forget_if_empty(self, container_id: str) -> None:
+        if not self._members[container_id].endpoints:
+            del self._members[container_id]
+
+    async def detach(self, container_id: str, endpoint: Endpoint) -> None:
+        """Take a running container out of a network. Idempotent. When it has stopped, `release_sandbox` is the fast way."""
+        member = self._members.get(container_id)
+        if member is None or member.endpoints.get(endpoint.network_id) != endpoint:
+            return
+        network = self._register.get(endpoint.network_id)
+        del member.endpoints[endpoint.network_id]
+        publications = self._publications.release(container_id, of=endpoint)
+        heirs = membership.left_by(endpoint, member.endpoints.values())
+        try:
+            await self._act(self._plumbing.unpublish, publications)
+            await self._act(self._plumbing.detach, container_id, network, endpoint, heirs)
+        finally:
+            self._register.free(endpoint)
+            self._forget_if_empty(container_id)
+
+    async def sandbox(self, container_id: str) -> str:
+        """The path of a container's network namespace; without any network when nothing was attached yet."""
+        if container_id not in self._sandboxes:
+            self._sandboxes.add(container_id)
+            async with AsyncExitStack() as undo:
+                undo.push_async_callback(self.release_sandbox, container_id)
+                await self._act(self._plumbing.pin, container_id, self._pool.take(""))
+                undo.pop_all()
+        return str(self._namespaces.path(container_id))
+
+    async def release_sandbox(self, container_id: str) -> None:
+        """A container has stopped: its ports, addresses and namespace are free again. Idempotent.
+
+        Its bridge ports are closed at once; the namespace itself is destroyed in a quiet moment.
+        """
+        member = self._members.pop(container_id, None)
+        endpoints = list(member.endpoints.values()) if member else []
+        publications = self._publications.release(container_id)
+        if member is None and container_id not in self._sandboxes:
+            return
+        self._sandboxes.discard(container_id)
+        try:
+            self._pool.release(await self._act(self._plumbing.leave, container_id, endpoints, publications))
+        finally:
+            for endpoint in endpoints:
+                self._register.free(endpoint)
+            self._stir()
+
+    # --- ports ---
+
+    def published(self, container_id: str) -> tuple[PortBinding, ...]:
+        """What a container publishes now: host ports and addresses as chosen."""
+        return self._publications.bindings(container_id)
+
+    async def publish(self, container_id: str, endpoint: Endpoint, ports: tuple[PortBinding, ...]) -> tuple[PortBinding, ...]:
+        """Publish ports of a container that is attached already; what was published. Raises StartFailed."""
+        network = self._register.get(endpoint.network_id)
+        async with AsyncExitStack() as undo:
+            publication = self._hold(container_id, network, endpoint, ports, undo)
+            if publication is not None:
+                undo.push_async_callback(self._act, self._plumbing.unpublish, [publication])
+                await self._act(self._plumbing.publish, publication)
+                await self._publications.serve(publication)
+            undo.pop_all()
+        return publication.bindings if publication is not None else ()
+
+    async def unpublish(self, container_id: str) -> None:
+        """Take back all that a container publishes."""
+        await self._act(self._plumbing.unpublish, self._publications.release(container_id))
+
+    async def statistics(self, container_id: str) -> dict[str, dict[str, int]]:
+        """A running container's counters by interface: rx_bytes, rx_packets, ... tx_dropped."""
+        member = self._members.get(container_id)
+        endpoints = [endpoint for endpoint in member.endpoints.values() if endpoint.host_interface] if member else []
+        return await self._act(self._plumbing.statistics, endpoints)
+
+    # --- threads ---
+
+    async def _act(self, act: Callable[..., T], *arguments: Any) -> T:
+        """Let the kernel do something, in its turn."""
+        self._last_act = time.monotonic()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, act, *arguments)
+
+    async def _chore(self, act: Callable[..., T], *arguments: Any) -> T:
+        """Let the kernel do something for which nobody waits."""
+        return await asyncio.get_running_loop().run_in_executor(self._chores, act, *arguments)
+
+    def _stir(self) -> None:
+        """There may be something to do for the loop."""
+        self._stirred.set()
+
+    async def _tend(self) -> None:
+        """The loop: keep the pool full and destroy what was released, when nobody waits for the kernel."""
+        while True:
+            await self._stirred.wait()
+            self._stirred.clear()
+            while (bridge := next(self._pool.lacking(), None)) is not None or self._pool.released:
+                quiet = time.monotonic() - self._last_act
+                if bridge is not None:
+                    await (self._fill(bridge) if quiet >= _FILL_AFTER_SECONDS else asyncio.sleep(_FILL_AFTER_SECONDS))
+                elif quiet >= _DESTROY_AFTER_SECONDS or self._pool.released >= _DESTROY_AT:
+                    await self._chore(self._pool.destroy_released)
+                else:
+                    await asyncio.sleep(_DESTROY_AFTER_SECONDS - quiet)
+
+    async def _fill(self, bridge: str) -> None:
+        network = next((record for record in self._register.list() if record.bridge == bridge and bridge), None)
+        try:
+            self._pool.put(await self._chore(self._plumbing.make_ready, network))
+        except OSError as error:
+            log.warning("Cannot prepare a network namespace for %s: %s", bridge or "containers", error)
+            self._pool.forget(bridge)
+
+
+def _first_interface(network: NetworkRecord) -> str:
+    """What the pool calls the interface of a namespace that it has plugged into a network."""
+    return f"{BridgeOptions.parse(network.spec.options).interface_prefix}0" if network.bridge else ""
+
+
+def _check_endpoint(spec: EndpointSpec, *, user_made: bool) -> None:
+    """Whether a container may be on a network so. Raises InvalidArgument, NotSupported."""
+    if not user_made and (spec.ipv4_address or spec.ipv6_address):
+        raise InvalidArgument("user specified IP address is supported on user defined networks only")
+    if not user_made and spec.aliases:
+        raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
+    for option, value in spec.driver_options.items():
+        if option == INTERFACE_SYSCTLS:
+            parse_sysctls(value, "eth0")
+        elif option.startswith("com.docker.network.") and option != INTERFACE_NAME:
+            raise NotSupported(f"endpoint option {option} is not supported")
+
+
+def _check_supported(spec: NetworkSpec) -> None:
+    """Refuse by name what this engine does not do. Raises NotSupported."""
+    refused = (
+        (spec.driver in _LATER, f"network driver {spec.driver}"),
+        (spec.ipam_driver not in ("", "default"), f"IPAM driver {spec.ipam_driver}"),
+        (spec.config_only or bool(spec.config_from), "a configuration-only network"),
+        (spec.ingress, "an ingress network"),
+        (spec.scope not in ("", "local"), f"network scope {spec.scope}"),
+        (not spec.enable_ipv4 and not spec.enable_ipv6, "a network without IPv4 and IPv6"),
+    )
+    for is_wanted, what in refused:
+        if is_wanted:
+            raise NotSupported(f"{what} is not supported")
+
+
+def _warnings(spec: NetworkSpec) -> tuple[str, ...]:
+    unused = [subnet.subnet for subnet in spec.subnets if ":" in subnet.subnet and not spec.enable_ipv6]
+    return tuple(f"subnet {subnet} is not used: the network has IPv6 disabled" for subnet in unused)
+
+
+def _machine_id() -> str:
+    """What tells this host from others (machine-id(5)); "" when the host has none."""
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return ""
