@@ -12,6 +12,7 @@ from orlop.api.streams import json
 from orlop.spec.container import ContainerRecord
 from orlop.spec.errors import InvalidArgument, NotFound, NotSupported
 from orlop.spec.streams import LogQuery
+from orlop.wire.detach import parse_keys
 from orlop.wire.route import Reply, Request, Response, Route, Stream
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _tail(request: Request) -> int | None:
 async def attach(engine: Engine, request: Request) -> Reply:
     record = engine.containers.get(request.ref)
     stdin = flag(request, "stdin") and record.spec.open_stdin
-    keys = request.query("detachKeys")
+    keys = parse_keys(request.query("detachKeys"))
     held = await engine.containers.attach(
         record.id,
         stream=flag(request, "stream"),

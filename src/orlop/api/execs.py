@@ -10,7 +10,7 @@ from orlop.api.fields import BOOLEAN
 from orlop.api.query import body
 from orlop.api.streams import json
 from orlop.spec.errors import StartFailed
-from orlop.wire.detach import DEFAULT_KEYS, parse_keys
+from orlop.wire.detach import parse_keys
 from orlop.wire.route import Reply, Request, Response, Route
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 async def create(engine: Engine, request: Request) -> Response:
     spec = decode.exec_spec(await body(request))
-    parse_keys(spec.detach_keys or DEFAULT_KEYS)
+    parse_keys(spec.detach_keys)
     return json({"Id": engine.execs.create(request.ref, spec)}, 201)
 
 
@@ -35,7 +35,9 @@ async def start(engine: Engine, request: Request) -> Reply:
         return streams.last_words(request, error, tty)
     if stdio is None:
         return Response()
-    return streams.session(request, stdio, tty=tty, stdin=record.spec.attach_stdin, detach_keys=record.spec.detach_keys)
+    return streams.session(
+        request, stdio, tty=tty, stdin=record.spec.attach_stdin, detach_keys=parse_keys(record.spec.detach_keys)
+    )
 
 
 async def resize(engine: Engine, request: Request) -> Response:

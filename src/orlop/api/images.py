@@ -25,7 +25,8 @@ def listed(engine: Engine, request: Request) -> Response:
 
 def _get(engine: Engine, request: Request) -> ImageRecord:
     """The image that the path names; with `platform`, only when it is of that platform."""
-    record, wanted = engine.images.get(request.ref), platform(request)
+    record: ImageRecord = engine.images.get(request.ref)
+    wanted = platform(request)
     if wanted and not matches(record.config.platform, wanted):
         raise NotFoundThere(
             f"image with reference {request.ref} was found but does not provide the specified platform ({wanted})"

@@ -31,7 +31,10 @@ ROUTES = (
     *unsupported.ROUTES,
 )
 EXPECTED = (OrlopError, Malformed, OSError)  # what a request may fail with without anybody being surprised
-COMMON_FIELDS = f"Api-Version: {API_VERSION_TEXT}\r\nDocker-Experimental: false\r\nOstype: linux\r\nServer: Orlop/{orlop.__version__} (linux)\r\n"
+COMMON_FIELDS = (
+    f"Api-Version: {API_VERSION_TEXT}\r\nDocker-Experimental: false\r\nOstype: linux\r\n"
+    f"Server: Orlop/{orlop.__version__} (linux)\r\n"
+)
 
 
 def site(engine: Engine, spawn: Spawn) -> Site:

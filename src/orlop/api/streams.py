@@ -16,7 +16,7 @@ from orlop.spec.event import Event
 from orlop.spec.progress import ProgressEvent
 from orlop.spec.streams import WaitResult
 from orlop.state import documents
-from orlop.wire.detach import DEFAULT_KEYS, DetachKeys, parse_keys
+from orlop.wire.detach import DEFAULT_KEYS, DetachKeys
 from orlop.wire.frames import STDERR, frame
 from orlop.wire.route import RAW_STREAM, Hijack, Reply, Request, Response, Stream
 from orlop.wire.splice import Screen, Splice
@@ -125,7 +125,7 @@ def session(
     tty: bool,
     stdin: bool,
     backlog: AsyncIterator[bytes] | None = None,
-    detach_keys: str = "",
+    detach_keys: bytes = DEFAULT_KEYS,
     on_detach: Callable[[], None] | None = None,
 ) -> Hijack:
     """The connection becomes the process's stdio. On a tty the detach keys are looked for in what is typed."""
@@ -133,8 +133,8 @@ def session(
     return Hijack(splice, stream_type(request, tty))
 
 
-def _screen(keys: str, on_detach: Callable[[], None] | None) -> Screen:
-    look = DetachKeys(parse_keys(keys or DEFAULT_KEYS))
+def _screen(keys: bytes, on_detach: Callable[[], None] | None) -> Screen:
+    look = DetachKeys(keys)
 
     def screen(data: bytes) -> tuple[bytes, bool]:
         passed, detach = look(data)

@@ -78,7 +78,7 @@ _LIMITS = {
 def encode_info(found: SystemInfo) -> dict[str, Any]:
     """GET /info."""
     counted = found.containers_running + found.containers_paused + found.containers_stopped
-    shown = {
+    shown: dict[str, Any] = {
         "ID": found.id,
         "Containers": counted,
         "ContainersRunning": found.containers_running,

@@ -301,11 +301,22 @@ class Connection(asyncio.Protocol):
 
     async def _hijack(self, request: Request, reply: Hijack) -> None:
         """Hand the transport to the session; 101 where the client asked for it, as Docker's attach and exec do."""
-        async for _ in request.body:  # a JSON body of the request is not stdin
-            pass
-        if self._lost:
-            raise ClientGone("the client closed the connection")
-        self._abandonable, self._keep_alive = True, False
+        session = reply.session
+        try:
+            async for _ in request.body:  # a JSON body of the request is not stdin
+                pass
+            if self._lost:
+                raise ClientGone("the client closed the connection")
+            self._abandonable, self._keep_alive = True, False
+            self._hand_over(request, reply)
+            await session.run()
+        finally:
+            await session.close()
+            self._lost = True
+            self._site.leave(self)
+            self._transport.close()
+
+    def _hand_over(self, request: Request, reply: Hijack) -> None:
         if "upgrade" in request.headers:
             upgrade = f"Connection: Upgrade\r\nUpgrade: {reply.protocol}\r\n"
             self._transport.write(self._head(101, reply.content_type, reply.headers, upgrade))
@@ -315,17 +326,11 @@ class Connection(asyncio.Protocol):
         self._transport.set_protocol(session)
         if self._input_paused:
             self._transport.resume_reading()
-        try:
-            session.connection_made(self._transport)
-            if rest:
-                session.data_received(rest)
-            if self._input_ended:
-                session.eof_received()
-            await session.run()
-        finally:
-            self._lost = True
-            self._site.leave(self)
-            self._transport.close()
+        session.connection_made(self._transport)
+        if rest:
+            session.data_received(rest)
+        if self._input_ended:
+            session.eof_received()
 
     def _head(self, status: int, content_type: str, fields: tuple[tuple[str, str], ...], length: str) -> bytes:
         head = self._site.start_of_head(status)

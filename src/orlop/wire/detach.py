@@ -2,12 +2,14 @@
 
 from orlop.spec.errors import InvalidArgument
 
-DEFAULT_KEYS = "ctrl-p,ctrl-q"
+DEFAULT_KEYS = b"\x10\x11"  # ctrl-p,ctrl-q
 _CONTROLS = {f"ctrl-{key}": code for code, key in enumerate("@abcdefghijklmnopqrstuvwxyz[\\]^_")}
 
 
 def parse_keys(text: str) -> bytes:
-    """ "ctrl-p,ctrl-q" -> the bytes that a terminal sends. Raises InvalidArgument."""
+    """ "ctrl-p,ctrl-q" -> the bytes that a terminal sends; "" -> the default. Raises InvalidArgument."""
+    if not text:
+        return DEFAULT_KEYS
     codes = bytearray()
     for key in text.split(","):
         if len(key) == 1 and key.isascii():

@@ -70,6 +70,10 @@ class Session(asyncio.Protocol, ABC):
     async def run(self) -> None:
         """Live until the connection is of no more use. Cancelled when the server closes."""
 
+    @abstractmethod
+    async def close(self) -> None:
+        """Free what it holds. Called once in the end, also of a session that never began."""
+
 
 @dataclass(slots=True)
 class Hijack:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from typing import cast
 
@@ -61,9 +61,12 @@ class Splice(Session):
             await self._over
             await self._farewell()
         except ClientGone:
-            pass
-        finally:
-            self._close_source()
+            return
+
+    async def close(self) -> None:
+        self._close_source()
+        if isinstance(self._backlog, AsyncGenerator):
+            await self._backlog.aclose()
 
     async def _farewell(self) -> None:
         """Let the client read to the end. Closing with unread input would reset the connection instead (unix(7), tcp(7))."""
