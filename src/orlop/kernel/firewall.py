@@ -23,7 +23,7 @@ _CT_GET, _CT_DELETE = _CTNETLINK | 1, _CTNETLINK | 2
 _NLM_F_CREATE = 0x400
 
 _NFTA_SET_ELEM_LIST_TABLE, _NFTA_SET_ELEM_LIST_SET, _NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
-_NFTA_LIST_ELEM, _NFTA_SET_ELEM_KEY, _NFTA_SET_ELEM_DATA, _NFTA_DATA_VALUE = 1, 1, 2, 1
+_NFTA_LIST_ELEM, _NFTA_SET_ELEM_KEY, _NFTA_SET_ELEM_DATA, _NFTA_SET_ELEM_KEY_END, _NFTA_DATA_VALUE = 1, 1, 2, 10, 1
 _NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME = 1, 3
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_TUPLE_IP, _CTA_TUPLE_PROTO, _CTA_ZONE = 1, 2, 1, 2, 18
 _CTA_PROTO_NUM, _CTA_PROTO_DST_PORT = 1, 3
@@ -34,12 +34,16 @@ PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of a set, or of a map (then with `data`). Keys are fields one after another, each padded to four bytes."""
+    """One element of a set, or of a map (then with `data`). Keys are fields one after another, each padded to four bytes.
+
+    In a set of intervals, `key_end` is the last key: each field of it ends a range that the field of `key` begins.
+    """
 
     family: int
     set_name: str
     key: bytes
     data: bytes = b""
+    key_end: bytes = b""
 
 
 def padded(value: bytes) -> bytes:
@@ -119,6 +123,8 @@ class Firewall:
 
     def _message(self, kind: int, element: Element, flags: int) -> Message:
         value = nested(_NFTA_SET_ELEM_KEY, attribute(_NFTA_DATA_VALUE, element.key))
+        if element.key_end:
+            value += nested(_NFTA_SET_ELEM_KEY_END, attribute(_NFTA_DATA_VALUE, element.key_end))
         if element.data and kind == _NEWSETELEM:
             value += nested(_NFTA_SET_ELEM_DATA, attribute(_NFTA_DATA_VALUE, element.data))
         body = _header(element.family) + self._set(element.set_name)
@@ -132,7 +138,7 @@ class Firewall:
         """Every element of a set or map."""
         question = Message(_GETSETELEM, _header(family) + self._set(set_name), about=f"list set {set_name}")
         return {
-            Element(family, set_name, *_key_and_data(value))
+            Element(family, set_name, *_values(value))
             for _, body in self._socket.dump(question)
             for value in _list(parse_attributes(body[4:]).get(_NFTA_SET_ELEM_LIST_ELEMENTS, b""))
         }
@@ -183,10 +189,12 @@ def _list(data: bytes) -> Iterator[bytes]:
         offset += (size + 3) & ~3
 
 
-def _key_and_data(element: bytes) -> tuple[bytes, bytes]:
+def _values(element: bytes) -> tuple[bytes, bytes, bytes]:
+    """An element's key, data and end of key."""
     values = parse_attributes(element)
-    key, data = (parse_attributes(values.get(kind, b"")).get(_NFTA_DATA_VALUE, b"") for kind in (1, 2))
-    return key, data
+    kinds = (_NFTA_SET_ELEM_KEY, _NFTA_SET_ELEM_DATA, _NFTA_SET_ELEM_KEY_END)
+    key, data, key_end = (parse_attributes(values.get(kind, b"")).get(_NFTA_DATA_VALUE, b"") for kind in kinds)
+    return key, data, key_end
 
 
 @dataclass(frozen=True, slots=True)

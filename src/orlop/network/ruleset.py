@@ -6,9 +6,11 @@ older one's chains, and leaves equal ones (and the elements that serve connectio
 """
 
 import hashlib
+from collections.abc import Iterable
 from ipaddress import ip_address
 
 from orlop.kernel.firewall import IPV4, IPV6, Element, interface_field, port_field, protocol_field
+from orlop.kernel.netlink import Network
 from orlop.spec.network import PortBinding
 
 TABLE = "orlop"
@@ -20,14 +22,15 @@ SETS = ("bridges", "hairpins", "icc", "internals", "masqueraded", "ports", "addr
 #  forward  `icc` holds (bridge, bridge) where containers of one bridge may talk (with br_netfilter, bridged packets come here
 #           too); an internal network has no way in or out; a published port is open to all; networks do not reach one another
 #  publish  address_ports before ports: published on one address of the host, published on all of them
-#  leave    a container that reaches its own network by a published port must be answered by the address that it asked;
+#  leave    `hairpins` holds (bridge, subnet): a container that reaches its own network by a published port must be answered by
+#           the address that it asked (iifname would say so too, but br_netfilter does not know it here);
 #           one asked from the host's loopback cannot answer to 127.0.0.1; what remains is the way out
 _TEMPLATE = """
 add table {family} orlop
 delete table {family} orlop
 table {family} orlop {{
   set bridges {{ type ifname; }}
-  set hairpins {{ type ifname . ifname; }}
+  set hairpins {{ type ifname . {address}; flags interval; }}
   set icc {{ type ifname . ifname; }}
   set internals {{ type ifname; }}
   set masqueraded {{ type ifname; }}
@@ -64,7 +67,7 @@ table {family} orlop {{
   }}
   chain leave {{
     type nat hook postrouting priority srcnat; policy accept;
-    iifname . oifname @hairpins ct status dnat masquerade
+    ct status dnat oifname . {family} saddr @hairpins masquerade
     oifname @bridges {family} saddr {loopback} masquerade
     iifname @masqueraded oifname != @bridges masquerade
   }}
@@ -91,14 +94,23 @@ def removal() -> str:
     )
 
 
-def bridge_elements(name: str, *, icc: bool, internal: bool, masquerade: bool) -> set[Element]:
+def bridge_elements(name: str, subnets: Iterable[Network], *, icc: bool, internal: bool, masquerade: bool) -> set[Element]:
     """How a bridge appears in both tables. `icc`: its containers may talk to one another."""
     one, pair = interface_field(name), interface_field(name) * 2
-    wanted = {"bridges": one, "hairpins": pair}
+    wanted = {"bridges": one}
     wanted |= {"icc": pair} if icc else {}
     wanted |= {"internals": one} if internal else {}
     wanted |= {"masqueraded": one} if masquerade and not internal else {}
-    return {Element(family, set_name, key) for family in FAMILIES for set_name, key in wanted.items()}
+    hairpins = {
+        Element(
+            IPV4 if subnet.version == 4 else IPV6,
+            "hairpins",
+            one + subnet.network_address.packed,
+            key_end=one + subnet.broadcast_address.packed,
+        )
+        for subnet in subnets
+    }
+    return hairpins | {Element(family, set_name, key) for family in FAMILIES for set_name, key in wanted.items()}
 
 
 def port_element(binding: PortBinding, container_address: str) -> Element:

@@ -167,10 +167,9 @@ class BridgeDriver:
     def _make_port(self, network: NetworkRecord, name: str, peer: str, sandbox: Sandbox, options: BridgeOptions) -> int:
         """A veth pair `name` (on the bridge) and `peer` (inside); the index of `peer`."""
         pair = netlink.veth(name, self._indexes.get(network.bridge, 0), peer, sandbox.fd, mtu=options.mtu)
-        if options.icc:
-            self._route.execute(pair)
-        else:  # by the bridge itself, for hosts without br_netfilter never show the firewall what stays on a bridge
-            self._route.execute(pair, netlink.bridge_port(name, isolated=True))
+        # With br_netfilter, a packet to a port that the same container publishes turns around on the bridge: hence hairpin.
+        # Without it, the firewall never sees what stays on a bridge: hence isolated ports where containers may not talk.
+        self._route.execute(pair, netlink.bridge_port(name, hairpin=True, isolated=not options.icc))
         if network.spec.enable_ipv6:
             with within(sandbox.fd):
                 write_sysctl(f"net/ipv6/conf/{peer}/disable_ipv6", "0")
@@ -216,8 +215,9 @@ def parse_sysctls(text: str, interface: str) -> list[tuple[str, str]]:
 def elements(network: NetworkRecord) -> set[Element]:
     """How a network appears in the firewall."""
     options = BridgeOptions.parse(network.spec.options)
+    subnets = [ip_network(subnet.subnet) for subnet in network.spec.subnets]
     return ruleset.bridge_elements(
-        network.bridge, icc=options.icc, internal=network.spec.internal, masquerade=options.masquerade
+        network.bridge, subnets, icc=options.icc, internal=network.spec.internal, masquerade=options.masquerade
     )
 
 
