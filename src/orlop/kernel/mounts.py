@@ -218,7 +218,7 @@ _MOST_DATA = os.sysconf("SC_PAGESIZE") - 1
 
 
 def mount_overlay(flags: int, data: str, target: str) -> None:
-    """Mount an overlay. What is too long for mount(2)'s one page goes the newer way (lowerdir+, from 6.8), or by short names."""
+    """Mount an overlay. What is too long for mount(2) goes the newer way (lowerdir+, from 6.8), or by short names."""
     if len(os.fsencode(data)) < _MOST_DATA:
         syscalls.mount("overlay", target, "overlay", flags, data)
         return

@@ -12,6 +12,7 @@ class Host:
     machine: str = "x86_64"  # uname -m
     architecture: str = "amd64"  # in Go's names
     capabilities: frozenset[str] = frozenset()  # our bounding set: more than this no container can be given
+    known_capabilities: frozenset[str] = frozenset()  # all that this kernel knows
     cgroup_version: int = 2
     cgroup_mounts: Mapping[str, str] = field(default_factory=dict)  # v1: "cpu,cpuacct" or "name=systemd" -> where it is mounted
     apparmor: bool = False
