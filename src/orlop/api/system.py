@@ -66,7 +66,10 @@ def encode_version(found: Version) -> dict[str, Any]:
 
 
 def info(engine: Engine, request: Request) -> Response:
-    return json(encode_info(engine.system.info()))
+    shown = encode_info(engine.system.info())
+    if request.version < (1, 50):  # clients of that age warn when these are missing
+        shown |= {"BridgeNfIptables": True, "BridgeNfIp6tables": True}
+    return json(shown)
 
 
 _LIMITS = {
