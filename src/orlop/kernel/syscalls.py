@@ -57,6 +57,8 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME, PR_CAPBSET_READ
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
 PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 
+IN_MODIFY, IN_MOVED_TO, IN_CREATE = 0x2, 0x80, 0x100
+
 SECCOMP_FILTER_FLAG_TSYNC, SECCOMP_FILTER_FLAG_LOG, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 2, 4
 SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 8, 32
 
@@ -122,6 +124,7 @@ _setdomainname = _bind("setdomainname", _text, _ulong)
 _prctl = _bind("prctl", _int, _ulong, _ulong, _ulong, _ulong)
 _personality = _bind("personality", _ulong)
 _fstatfs = _bind("fstatfs", _int, _bytes)
+_syncfs = _bind("syncfs", _int)
 _capget = _bind("capget", _bytes, _bytes)
 _capset = _bind("capset", _bytes, _bytes)
 _keyctl = _bind("keyctl", _int, _text, _long, _long, _long)
@@ -142,6 +145,8 @@ _close_range = _bind("close_range", _uint, _uint, _uint)
 _openat2 = _bind("openat2", _int, _text, _bytes, _ulong)
 _pidfd_getfd = _bind("pidfd_getfd", _int, _int, _uint)
 _mount_setattr = _bind("mount_setattr", _int, _text, _uint, _bytes, _ulong)
+_inotify_init1 = _bind("inotify_init1", _int)
+_inotify_add_watch = _bind("inotify_add_watch", _int, _text, _uint)
 
 _fsencode = os.fsencode
 
@@ -236,6 +241,11 @@ def file_system_type(fd: int) -> int:
     return int.from_bytes(buffer.raw[: ctypes.sizeof(_long)], "little")
 
 
+def syncfs(fd: int) -> None:
+    """Bring all that was written to the file system of a descriptor onto the disk. syncfs(2)"""
+    _syncfs(fd, on=fd)
+
+
 # --- paths ---
 
 
@@ -315,6 +325,16 @@ def tee(source_fd: int, target_fd: int, most_bytes: int) -> int:
     """tee(2): let a second pipe have what is in the first, which keeps it. Never blocks: BlockingIOError when there is nothing;
     0 when there is nothing and nobody can write any more."""
     return _tee(source_fd, target_fd, most_bytes, 2)  # SPLICE_F_NONBLOCK
+
+
+def inotify_init1() -> int:
+    """A descriptor (non-blocking, CLOEXEC) from which changes of watched files are read. inotify(7)"""
+    return _inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def inotify_add_watch(fd: int, path: StrPath, mask: int) -> int:
+    """Watch a file or directory; IN_ flags."""
+    return _inotify_add_watch(fd, _fsencode(path), mask, on=_fsencode(path))
 
 
 def join_session_keyring(name: str) -> int:
