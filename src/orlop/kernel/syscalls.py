@@ -311,6 +311,17 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
     return _prctl(option, arg2, arg3, arg4, arg5, on=f"option {option}")
 
 
+def set_process_title(title: str) -> None:
+    """What ps(1) shows of this process: overwrites its argv, and is cut to that length. proc_pid_stat(5), fields 48 and 49."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b") ")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    room = end - start
+    ctypes.memmove(start, title.encode()[: room - 1].ljust(room, b"\0"), room)
+    name = ctypes.create_string_buffer(title.split()[0].encode()[:15])
+    prctl(PR_SET_NAME, ctypes.addressof(name))
+
+
 def personality(persona: int) -> int:
     """personality(2): the old persona."""
     return _personality(persona)
