@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from orlop.api import streams
 from orlop.api.query import flag
-from orlop.api.text import rfc3339
 from orlop.spec.errors import InvalidArgument
 from orlop.spec.streams import PathStat
+from orlop.spec.times import rfc3339
 from orlop.state import documents
 from orlop.wire.route import Reply, Request, Response, Route
 

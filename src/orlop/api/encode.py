@@ -6,7 +6,7 @@ from typing import Any
 from orlop.api.encode_container import summary
 from orlop.api.fields import write
 from orlop.api.tables import OMITTED_WHEN_EMPTY, PROCESS
-from orlop.api.text import human_size, rfc3339
+from orlop.api.text import human_size
 from orlop.spec.container import ContainerRecord
 from orlop.spec.errors import InvalidArgument
 from orlop.spec.event import Event
@@ -16,6 +16,7 @@ from orlop.spec.progress import ProgressEvent
 from orlop.spec.reference import parse_reference
 from orlop.spec.registry import Distribution, SearchHit
 from orlop.spec.system import DiskUsage
+from orlop.spec.times import rfc3339
 from orlop.spec.volume import VolumeRecord
 
 Version = tuple[int, int]

@@ -17,10 +17,11 @@ from orlop.api.tables import (
     write_addresses,
     write_bindings,
 )
-from orlop.api.text import human_duration, rfc3339
+from orlop.api.text import human_duration
 from orlop.spec.container import LIVE, Change, ContainerRecord, ExecRecord, Health, Stats, Status
 from orlop.spec.mounts import MountPoint
 from orlop.spec.network import Endpoint, PortBinding
+from orlop.spec.times import rfc3339
 
 CHANGE_KINDS = {"C": 0, "A": 1, "D": 2}
 _NEVER_SET = {key: (0 if key.startswith(("Cpu", "IO")) else "") for key in HOST_REFUSED if key != "KernelMemoryTCP"}

@@ -3,13 +3,13 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from orlop.api.fields import STRING, Fields
 from orlop.spec.errors import Corrupt, InvalidArgument
 from orlop.spec.image import Platform, parse_platform
 from orlop.spec.registry import Credentials
+from orlop.spec.times import parse_time_ns
 from orlop.state import documents
 from orlop.wire.route import Request
 
@@ -17,7 +17,6 @@ Filters = Mapping[str, tuple[str, ...]]
 
 FALSE = frozenset(("", "0", "no", "false", "none"))
 BODY_LIMIT = 16 * 1024 * 1024  # bytes of a JSON body
-_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def flag(request: Request, name: str, default: bool = False) -> bool:
@@ -68,43 +67,6 @@ def time_ns(request: Request, name: str) -> int:
         return parse_time_ns(text)
     except ValueError:
         raise InvalidArgument(f'invalid value for "{name}": cannot parse {text[:40]!r} as a timestamp') from None
-
-
-def parse_time_ns(text: str) -> int:
-    """See `time_ns`. Raises ValueError."""
-    seconds, dot, fraction = text.partition(".")
-    if seconds.lstrip("-").isdecimal() and (not dot or fraction.isdecimal()):
-        nanos = int((fraction + "0" * 9)[:9]) if dot else 0
-        return int(seconds) * 10**9 + (-nanos if text.startswith("-") else nanos)
-    if "-" in text[1:]:
-        return _rfc3339_ns(text)
-    now = datetime.now(UTC)
-    return int(now.timestamp() * 1e9) - parse_duration_ns(text)
-
-
-def _rfc3339_ns(text: str) -> int:
-    """2026-01-02T03:04:05.123456789Z, also without the zone or the time of day; nine digits are kept."""
-    head, dot, tail = text.partition(".")
-    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))] if dot else ""
-    moment = datetime.fromisoformat((head + tail[len(digits) :]).replace("Z", "+00:00"))
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp()) * 10**9 + int((digits + "0" * 9)[:9])
-
-
-def parse_duration_ns(text: str) -> int:
-    """Go's "1h30m", "1.5s", "300ms". Raises ValueError."""
-    rest, total = text.removeprefix("-").removeprefix("+"), 0.0
-    if rest == "0":
-        return 0
-    while rest:
-        digits = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-        unit = next((unit for unit in ("ns", "us", "µs", "ms", "s", "m", "h") if rest[len(digits) :].startswith(unit)), "")
-        if not unit:
-            raise ValueError(f"invalid duration {text!r}")
-        total += float(digits) * _UNITS[unit]
-        rest = rest[len(digits) + len(unit) :]
-    return -int(total) if text.startswith("-") else int(total)
 
 
 def platform(request: Request) -> Platform | None:

@@ -8,9 +8,9 @@ from orlop.api import encode, streams
 from orlop.api.containers import image_name
 from orlop.api.query import filters, time_ns
 from orlop.api.streams import json
-from orlop.api.text import rfc3339
 from orlop.spec.errors import InvalidArgument
 from orlop.spec.system import SystemInfo, Version
+from orlop.spec.times import rfc3339
 from orlop.wire.route import Request, Response, Route, Stream
 
 if TYPE_CHECKING:

@@ -1,19 +1,7 @@
 """Times, durations and sizes as Docker writes them. Pure."""
 
-import time
-
-ZERO_TIME = "0001-01-01T00:00:00Z"
 SECOND, MINUTE, HOUR = 1, 60, 3600
 DAY, WEEK, MONTH, YEAR = 24, 24 * 7, 24 * 30, 24 * 365  # in hours
-
-
-def rfc3339(time_ns: int) -> str:
-    """Nanoseconds since the epoch as Go writes a time in JSON: UTC, no zeros at the end; 0 is Go's zero time."""
-    if not time_ns:
-        return ZERO_TIME
-    seconds, nanos = divmod(time_ns, 10**9)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{text}.{nanos:09d}".rstrip("0") + "Z" if nanos else text + "Z"
 
 
 def human_duration(seconds: float) -> str:
