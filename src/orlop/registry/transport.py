@@ -167,10 +167,11 @@ class Transport:
         if self._current:
             key, connection, response = self._current
             self._current = None
-            if response.isclosed() and not response.will_close:
+            ended = response.isclosed() or response.length == 0
+            response.close()
+            if ended and not response.will_close:
                 self._idle[key] = connection
             else:
-                response.close()
                 connection.close()
 
     def _connect(self, request: Request, proxy: str) -> socket.socket:
