@@ -28,7 +28,7 @@ class UsageError(Exception):
 class Command:
     """A verb: what it does, its operands and options. Parsing, help, completion and the reference are made from it."""
 
-    __slots__ = ("aliases", "details", "examples", "free", "least", "most", "operands", "options", "run", "summary")
+    __slots__ = ("details", "examples", "free", "least", "most", "operands", "options", "run", "summary")
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Command:
 class Arguments:
     """What was typed, parsed: operands in `words`, values of options by the options' long names."""
 
-    __slots__ = ("given", "_options", "words")
+    __slots__ = ("_options", "given", "words")
 
     def __init__(self, options: "tuple[Option, ...]", given: "dict[str, Any]", words: list[str]) -> None:
         self._options = options
@@ -173,6 +173,8 @@ def _store(option: "Option", text: str, given: "dict[str, Any]") -> None:
         given[name] = text
     elif kind in ("list", "map", "filter"):
         given.setdefault(name, []).append(text)
+    elif kind == "network" and "=" not in text:
+        given.setdefault(name, []).append({"name": text})
     else:
         from orlop.cli.values import convert
 

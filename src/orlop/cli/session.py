@@ -55,7 +55,11 @@ class Session:
         chosen = hosts[0] if hosts else environment("ORLOP_HOST") or environment("DOCKER_HOST")
         self.host = _full_address(chosen) if chosen else f"unix://{DEFAULT_SOCKET}"
         self.options = options
-        self.client = Client(self._dial, agent=f"orlop/{__version__} (linux)")
+        self.client = self.new_client()
+
+    def new_client(self) -> Client:
+        """A client with connections of its own (for what interrupts the other one: signals)."""
+        return Client(self._dial, agent=f"orlop/{__version__} (linux)")
 
     def out(self, text: str) -> None:
         """Print to standard output."""

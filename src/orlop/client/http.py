@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
         def recv(self, size: int, /) -> bytes: ...
         def sendall(self, data: bytes, /) -> None: ...
-        def shutdown(self, how: int, /) -> None: ...
+        def send(self, data: bytes, /) -> int: ...
+        def setblocking(self, flag: bool, /) -> None: ...
         def fileno(self) -> int: ...
         def close(self) -> object: ...
 
@@ -257,23 +258,31 @@ class Hijacked:
     def __init__(self, response: Response) -> None:
         self.stream = response.connection.stream
         self._connection = response.connection
+        self._blocking = True
 
-    @property
-    def waiting(self) -> bool:
-        """Whether bytes are here already, so that poll(2) must not be asked."""
+    def unblock(self) -> None:
+        """From now on `receive` and `send` return at once, with None and 0 where they would have waited."""
+        self._blocking = False
+        self.stream.setblocking(False)
+
+    def has_received(self) -> bool:
+        """Whether bytes are here already, so that poll(2) must not be waited for."""
         pending = getattr(self.stream, "pending", None)  # TLS keeps decrypted bytes that the kernel knows nothing of
         return bool(self._connection.received) or bool(pending and pending())
 
-    def receive(self) -> bytes:
-        """Some bytes of output; empty at its end."""
-        return self._connection.receive()
-
-    def send(self, data: bytes) -> None:
-        """Send input. What a process that has ended does not read is lost, as on a pipe."""
+    def receive(self) -> "bytes | None":
+        """Some bytes of output; empty at its end, also when the other side broke off."""
         try:
-            self.stream.sendall(data)
-        except OSError:
-            return
+            return self._connection.receive()
+        except Unreachable as error:
+            return None if _would_block(error.error) and not self._blocking else b""
+
+    def send(self, data: bytes) -> int:
+        """Send some input; how much. What a process that has ended does not read is lost, as on a pipe."""
+        try:
+            return self.stream.send(data)
+        except OSError as error:
+            return 0 if _would_block(error) else len(data)
 
     def end_input(self) -> None:
         """Tell the other side that no input follows; its output still comes."""
@@ -284,6 +293,10 @@ class Hijacked:
 
     def close(self) -> None:
         self.stream.close()
+
+
+def _would_block(error: OSError | None) -> bool:
+    return isinstance(error, BlockingIOError) or type(error).__name__.startswith("SSLWant")
 
 
 def _message(status_line: str, body: bytes) -> str:
