@@ -81,18 +81,14 @@ def is_directory(fd: int) -> bool:
 
 
 def read_regular(root_fd: int, path: str, most_bytes: int = 1 << 20) -> bytes | None:
-    """The start of a regular file in a root; None where there is none. Never blocks on a FIFO, never opens a device's file."""
+    """The start of a regular file in a root; None where there is none. Never blocks, whatever is there instead."""
     try:
-        probe = open_in_root(root_fd, path)
+        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        if not stat.S_ISREG(os.fstat(probe).st_mode):
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
-        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
-    finally:
-        os.close(probe)
-    try:
         content = bytearray()
         while len(content) < most_bytes and (block := os.read(fd, 65536)):
             content += block

@@ -21,6 +21,7 @@ def probe() -> Host:
         architecture=host_platform().architecture,
         capabilities=capabilities.names_in(_bounding_set(last)),
         known_capabilities=frozenset(capabilities.NAMES[: last + 1]),
+        x32=syscalls.has_x32(),
         cgroup_version=version,
         cgroup_mounts=_hierarchies() if version == 1 else {},
         apparmor=_read("/sys/module/apparmor/parameters/enabled") == "Y",

@@ -11,7 +11,7 @@ Calls newer than all that a denying profile names get ENOSYS, as in runc, so tha
 import errno
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -45,6 +45,7 @@ _ACTIONS = {
 }
 _WITH_DATA = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 _KILL_PROCESS = _ACTIONS["SCMP_ACT_KILL_PROCESS"]
+_NO_SUCH_CALL = _ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS
 _FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0,  # one thread only is there: nothing to synchronise
     "SECCOMP_FILTER_FLAG_LOG": syscalls.SECCOMP_FILTER_FLAG_LOG,
@@ -71,23 +72,28 @@ NATIVE = {"x86_64": _X86_64, "aarch64": "SCMP_ARCH_AARCH64"}  # uname -m
 
 
 @lru_cache(maxsize=64)
-def compiled(profile: Seccomp, machine: str) -> tuple[bytes, int]:
-    """The filter (struct sock_filter, packed) and seccomp(2)'s flags. Raises InvalidArgument, NotSupported. Cached."""
+def compiled(profile: Seccomp, machine: str, x32: bool = True) -> tuple[bytes, int]:
+    """The filter (struct sock_filter, packed) and seccomp(2)'s flags. Raises InvalidArgument, NotSupported. Cached.
+
+    Where the kernel knows no `x32` its calls get what the kernel itself would answer, ENOSYS, and need no tree.
+    """
     if profile.listener_path or any(rule.action == "SCMP_ACT_NOTIFY" for rule in profile.syscalls):
         raise NotSupported("linux.seccomp: SCMP_ACT_NOTIFY is not supported")
     if unknown := set(profile.flags) - set(_FLAGS):
         raise NotSupported(f"linux.seccomp: the flag {min(unknown)} is not supported")
     names = dict.fromkeys((NATIVE[machine], *profile.architectures))
-    code = assemble(profile, [name for name in names if name in _ARCHITECTURES])
+    code = assemble(profile, [name for name in names if name in _ARCHITECTURES], x32)
     if len(code) > _MOST_INSTRUCTIONS:
         raise InvalidArgument(f"linux.seccomp: the profile is too large: {len(code)} instructions")
     flags = sum({_FLAGS[flag] for flag in profile.flags})
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code), flags
 
 
-def assemble(profile: Seccomp, architectures: Iterable[str]) -> Code:
+def assemble(profile: Seccomp, architectures: Collection[str], x32: bool = True) -> Code:
     """The filter's instructions, for architectures of which the specification's names are given."""
-    trees = {name: _tree(profile, _ARCHITECTURES[name]) for name in architectures}
+    trees = {name: _tree(profile, _ARCHITECTURES[name]) for name in architectures if x32 or name != _X32}
+    if not x32 and _X32 in architectures:
+        trees[_X32] = [(RETURN, 0, 0, _NO_SUCH_CALL)]
     code: Code = [(LOAD, 0, 0, _ARCH)]
     for name, tree in trees.items():
         if name == _X32:
@@ -108,7 +114,7 @@ def _told_apart(native: Code, x32: Code | None) -> Code:
 def _tree(profile: Seccomp, architecture: _Architecture) -> Code:
     default = _action(profile.default_action, profile.default_errno_ret, "linux.seccomp.defaultAction")
     outcomes = _outcomes(profile.syscalls, _tables()[architecture.table], default, architecture.wide)
-    newer = _ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS if profile.default_action == "SCMP_ACT_ERRNO" else default
+    newer = _NO_SUCH_CALL if profile.default_action == "SCMP_ACT_ERRNO" else default
     return _search(_ranges(outcomes, default, newer))
 
 

@@ -445,3 +445,8 @@ def bpf_attach_device_program(cgroup_fd: int, program_fd: int) -> None:
     """Bind such a program to a group of cgroup version 2."""
     attributes = struct.pack("=4I", cgroup_fd, program_fd, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI)
     _bpf(_BPF_PROG_ATTACH, attributes, len(attributes))
+
+
+def has_x32() -> bool:
+    """Whether this kernel takes calls of the x32 ABI: getpid, there."""
+    return _COLUMN == 0 and int(_libc.syscall(_long(0x4000_0000 + 39))) > 0

@@ -200,36 +200,33 @@ def _cwd(state: State, path: str, make: bool) -> None:
 def _find(state: State, name: str) -> None:
     """Find the program, as the user that it is to run as."""
     if "/" in name:
-        _check_program(name, name)
+        _check_program(name)
         state.program = name
         return
     denied = False
     for directory in state.env.get("PATH", "").split(":"):
         candidate = f"{directory}/{name}"
-        if not directory.startswith("/"):
+        if not directory.startswith("/") or not os.path.isfile(candidate):
             continue
-        try:
-            _check_program(name, candidate)
-        except StepFailed as failure:
-            denied = denied or (failure.exit_code == COMMAND_NOT_EXECUTABLE and os.path.isfile(candidate))
-            continue
-        state.program = candidate
-        return
-    if denied and name:
+        if os.access(candidate, os.X_OK):
+            state.program = candidate
+            return
+        denied = True
+    if denied:
         raise StepFailed(f'exec: "{name}": permission denied', COMMAND_NOT_EXECUTABLE)
     raise StepFailed(f'exec: "{name}": executable file not found in $PATH', COMMAND_NOT_FOUND)
 
 
-def _check_program(name: str, path: str) -> None:
+def _check_program(path: str) -> None:
     try:
         found = os.stat(path)
     except OSError as error:
         code = COMMAND_NOT_FOUND if error.errno in _UNREACHABLE else COMMAND_NOT_EXECUTABLE
-        raise StepFailed(f'exec: "{name}": stat {path}: {(error.strerror or "").lower()}', code) from error
+        raise StepFailed(f'exec: "{path}": stat {path}: {(error.strerror or "").lower()}', code) from error
     if stat.S_ISDIR(found.st_mode):
-        raise StepFailed(f'exec: "{name}": is a directory', COMMAND_NOT_EXECUTABLE)
-    if not (found.st_mode & 0o111 and os.access(path, os.X_OK)):
-        raise StepFailed(f'exec: "{name}": permission denied', COMMAND_NOT_EXECUTABLE)
+        raise StepFailed(f'exec: "{path}": is a directory', COMMAND_NOT_EXECUTABLE)
+    if not os.access(path, os.X_OK):
+        raise StepFailed(f'exec: "{path}": permission denied', COMMAND_NOT_EXECUTABLE)
 
 
 def _execute(state: State, argv: list[str]) -> None:

@@ -294,7 +294,7 @@ def _process_steps(process: RuntimeProcess, linux: Linux, host: Host, *, make_cw
     yield ["identity", drop, 0o022 if user.umask is None else user.umask]
     yield ["find", process.args[0]]
     masks = [capabilities.mask_of(frozenset(names) & bounding) for names in _capability_sets(process)]
-    program, flags = seccomp.compiled(linux.seccomp, host.machine) if linux.seccomp else (b"", 0)
+    program, flags = seccomp.compiled(linux.seccomp, host.machine, host.x32) if linux.seccomp else (b"", 0)
     yield ["confine", masks, process.no_new_privileges, base64.b64encode(program).decode(), flags]
     yield ["execute", list(process.args)]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _PROC_MAGIC = 0x9FA0
 _NULL = os.makedev(1, 3)
 _NULL_ATTRIBUTES = (syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC, 0)  # it is the host's
+_EMPTY = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 # Files of /proc that may be bind mounted over (lxcfs does); all else there would let a container be lied to.
 _PROC_REPLACEABLE = frozenset(
     "/proc/" + name
@@ -151,27 +152,22 @@ def cgroups_v1(state: State, at: str, hierarchies: Sequence[Sequence[str]], flag
     In a cgroup namespace of its own (`private`) the container gets a mount of the hierarchy, which shows its own group as the
     root; else a bind mount of its own group.
     """
-    own = _own_groups()
+    own = {} if private else _own_groups()
     mount(state, at, "tmpfs", "tmpfs", flags & ~syscalls.MS_RDONLY, "mode=755", ())
     base = paths.open_in_root(state.root_fd, at, os.O_PATH | os.O_DIRECTORY)
     try:
+        os.fchdir(base)  # a tmpfs that only we have seen yet: plain names are safe in it
         for controllers, point in hierarchies:
             name = controllers.removeprefix("name=")
-            os.mkdir(name, 0o755, dir_fd=base)
-            target = paths.open_in_root(base, name)
+            os.mkdir(name, 0o755)
             if private:
-                data = f"none,{controllers}" if controllers.startswith("name=") else controllers
-                syscalls.mount("cgroup", f"/proc/self/fd/{target}", "cgroup", flags, data)
+                syscalls.mount("cgroup", name, "cgroup", flags, f"none,{controllers}" if "=" in controllers else controllers)
             else:
-                tree = mounts.clone_tree(point + own.get(controllers, "/"), recursive=True)
-                mounts.set_attributes(tree, mounts.Options(("ro",) if flags & syscalls.MS_RDONLY else ()).attributes)
-                syscalls.move_mount(tree, "", target, "")
-                os.close(tree)
-            os.close(target)
+                syscalls.mount(point + own.get(controllers, "/"), name, None, syscalls.MS_BIND)
             for controller in name.split(",") if "," in name else ():
-                os.symlink(name, controller, dir_fd=base)
+                os.symlink(name, controller)
         if flags & syscalls.MS_RDONLY:
-            syscalls.mount_setattr(base, "", attr_set=syscalls.MOUNT_ATTR_RDONLY)
+            syscalls.mount_setattr(base, "", syscalls.AT_RECURSIVE, attr_set=syscalls.MOUNT_ATTR_RDONLY)
     except OSError as error:
         raise StepFailed(f'error mounting "cgroup" to rootfs at "{at}": {_reason(error)}') from error
     finally:
@@ -234,25 +230,19 @@ def mask(state: State, masked: Sequence[str]) -> None:
     null = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     if os.fstat(null).st_rdev != _NULL:
         raise StepFailed("cannot mask paths: /dev/null is not the null device")
-    empty = -1
     for path in masked:
         target = _present(state, path)
         if target < 0:
             continue
-        if not paths.is_directory(target):
+        if paths.is_directory(target):
+            syscalls.mount("tmpfs", f"/proc/self/fd/{target}", "tmpfs", _EMPTY, "nr_inodes=1,mode=755")
+        else:
             tree = mounts.clone_tree(null, recursive=False)
             mounts.set_attributes(tree, _NULL_ATTRIBUTES)
-        elif empty < 0:
-            tree = empty = _empty_directory()
-        else:
-            tree = mounts.clone_tree(empty, recursive=False)
-        syscalls.move_mount(tree, "", target, "")
-        os.close(target)
-        if tree != empty:
+            syscalls.move_mount(tree, "", target, "")
             os.close(tree)
-    for fd in (null, empty):
-        if fd >= 0:
-            os.close(fd)
+        os.close(target)
+    os.close(null)
 
 
 def _present(state: State, path: str) -> int:
@@ -260,17 +250,6 @@ def _present(state: State, path: str) -> int:
         return paths.open_in_root(state.root_fd, path)
     except (FileNotFoundError, NotADirectoryError):
         return -1
-
-
-def _empty_directory() -> int:
-    context = syscalls.fsopen("tmpfs")
-    syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "source", "tmpfs")
-    syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "nr_inodes", "1")
-    syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "mode", "755")
-    syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
-    fd = syscalls.fsmount(context, syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV)
-    os.close(context)
-    return fd
 
 
 def read_only(state: State, covered: Sequence[str]) -> None:

@@ -6,8 +6,8 @@ program. The child tells how that went over `report_fd` (see init.py). Import-li
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`: each page touched is copied
 import os
-import signal
 
 from orlop.kernel import syscalls
 from orlop.runtime import init
@@ -105,9 +105,9 @@ def _child(
     try:
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         os.setsid()
-        for each in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so through execve
-            signal.signal(each, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for each in (_signal.SIGPIPE, _signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so through execve
+            _signal.signal(each, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         _place_stdio(stdio)
         _close_all_but({report_fd, target_pidfd, gate[0] if gate else -1})
         if enter_cgroup:

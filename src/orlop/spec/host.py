@@ -13,6 +13,7 @@ class Host:
     architecture: str = "amd64"  # in Go's names
     capabilities: frozenset[str] = frozenset()  # our bounding set: more than this no container can be given
     known_capabilities: frozenset[str] = frozenset()  # all that this kernel knows
+    x32: bool = True  # whether the kernel takes calls of the x32 ABI (x86_64)
     cgroup_version: int = 2
     cgroup_mounts: Mapping[str, str] = field(default_factory=dict)  # v1: "cpu,cpuacct" or "name=systemd" -> where it is mounted
     apparmor: bool = False
