@@ -62,3 +62,20 @@ class RegistryOptions:
     certificates: tuple[str, ...] = ("/etc/orlop/certs.d", "/etc/docker/certs.d")
     timeout_seconds: float = 60.0  # of silence, before a connection counts as broken
     push_compression: str = "gzip"  # or "zstd": of layers that the registry does not have yet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlobSource:
+    """A compressed form of a layer that a repository is known to hold."""
+
+    digest: str
+    size: int
+    media_type: str
+    repository: str  # fully qualified, without a tag
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlobSources:
+    """All that is known of one layer (by its diff id), newest first."""
+
+    sources: tuple[BlobSource, ...] = ()
