@@ -17,6 +17,7 @@ from orlop.spec.container import (
     ExecSpec,
     Health,
     HealthProbe,
+    LogSpec,
     Process,
     ProcessDefaults,
     Stats,
@@ -61,7 +62,15 @@ def record(container_id: str = "a" * 64, name: str = "web", spec: ContainerSpec 
     return ContainerRecord(
         id=container_id,
         name=name,
-        spec=spec or ContainerSpec(image="busybox", hostname=container_id[:12], network_mode="default"),
+        spec=spec
+        or ContainerSpec(
+            image="busybox",
+            hostname=container_id[:12],
+            network_mode="default",
+            cgroup_namespace_mode="private",
+            ipc_mode="private",
+            log=LogSpec(driver="json-file"),
+        ),
         process=ProcessDefaults(
             env=("PATH=/bin",), entrypoint=("sleep",), command=("1 0",), exposed_ports=("80/tcp", "53/udp")
         ),
@@ -115,6 +124,9 @@ class Cat:
             await self.write(data)
             if self.tty and b"exit" in data:
                 break
+        else:
+            if self.tty:  # the client has gone; the process stays
+                return
         await self.write(b"%d bytes\n" % total, 2)
         self._inside.close()
         if not self.ended.done():
@@ -364,6 +376,9 @@ class Networks:
             raise NotFound("network", ref)
         spec = NetworkSpec(name="bridge", subnets=(SubnetSpec(subnet="172.17.0.0/16", gateway="172.17.0.1"),))
         return NetworkRecord(id="e" * 64, spec=spec, created_ns=SECOND, bridge="orlop0")
+
+    async def create(self, spec: NetworkSpec) -> tuple[NetworkRecord, str]:
+        return NetworkRecord(id="1" * 64, spec=spec, created_ns=SECOND), ""
 
     def endpoints(self, network: NetworkRecord) -> list[tuple[ContainerRecord, Endpoint]]:
         return [(one, one.endpoints["bridge"]) for one in self._containers.records.values()]

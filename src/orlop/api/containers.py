@@ -12,6 +12,7 @@ from orlop.api.streams import json
 from orlop.spec.container import ContainerRecord
 from orlop.spec.errors import InvalidArgument, NotFound, NotSupported
 from orlop.spec.streams import LogQuery
+from orlop.wire import websocket
 from orlop.wire.detach import parse_keys
 from orlop.wire.route import Reply, Request, Response, Route, Stream
 
@@ -241,6 +242,11 @@ async def attach(engine: Engine, request: Request) -> Reply:
     )
 
 
+async def attach_websocket(engine: Engine, request: Request) -> Reply:
+    websocket.check_handshake(request)
+    return await attach(engine, request)
+
+
 def stats(engine: Engine, request: Request) -> Reply | Awaitable[Reply]:
     record = engine.containers.get(request.ref)
     if flag(request, "stream", True):
@@ -259,6 +265,7 @@ ROUTES = (
     Route("GET", "/containers/{id}/export", export),
     Route("GET", "/containers/{id}/stats", stats),
     Route("POST", "/containers/{id}/attach", attach),
+    Route("GET", "/containers/{id}/attach/ws", attach_websocket),
     Route("POST", "/containers/{id}/kill", kill),
     Route("POST", "/containers/{id}/pause", pause),
     Route("POST", "/containers/{id}/rename", rename),

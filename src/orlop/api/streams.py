@@ -16,6 +16,7 @@ from orlop.spec.event import Event
 from orlop.spec.progress import ProgressEvent
 from orlop.spec.streams import WaitResult
 from orlop.state import documents
+from orlop.wire import websocket
 from orlop.wire.detach import DEFAULT_KEYS, DetachKeys
 from orlop.wire.frames import STDERR, frame
 from orlop.wire.route import RAW_STREAM, Hijack, Reply, Request, Response, Stream
@@ -130,6 +131,8 @@ def session(
 ) -> Hijack:
     """The connection becomes the process's stdio. On a tty the detach keys are looked for in what is typed."""
     splice = Splice(source, stdin=stdin, backlog=backlog, screen=_screen(detach_keys, on_detach) if tty and stdin else None)
+    if "sec-websocket-key" in request.headers:
+        return websocket.accept(request, splice, framed=not tty)
     return Hijack(splice, stream_type(request, tty))
 
 

@@ -139,7 +139,7 @@ RESOURCES: Table = (
     Field("MemoryReservation", "memory_reservation_bytes", INTEGER),
     Field("MemorySwap", "memory_swap_bytes", INTEGER),
     Field("MemorySwappiness", "memory_swappiness", INTEGER),
-    Field("OomKillDisable", "oom_kill_disable", BOOLEAN),
+    Field("OomKillDisable", "oom_kill_disable", Codec(BOOLEAN.read, bool)),
     Field("PidsLimit", "pids_limit", INTEGER),
     Field("Ulimits", "ulimits", array(nested(RLIMIT, Rlimit), [])),
 )

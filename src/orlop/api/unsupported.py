@@ -61,6 +61,7 @@ ROUTES = (
             ("GET", "/{id}/logs"),
         )
     ),
+    Route("PUT", "/volumes/{name}", no_manager),  # of cluster volumes
     Route("GET", "/plugins", plugins),
     Route("GET", "/plugins/privileges", no_plugins),
     Route("POST", "/plugins/pull", no_plugins),
