@@ -1,0 +1,1 @@
+"""Tar archives without `tarfile`: read, written, extracted and replayed at the speed of the disk."""
