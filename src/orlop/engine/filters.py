@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 from orlop.spec.errors import InvalidArgument
+from orlop.spec.times import parse_time_ns
 
 Filters = Mapping[str, tuple[str, ...]]
 
@@ -46,3 +47,16 @@ def boolean(filters: Filters, name: str, default: bool) -> bool:
     if values <= {"0", "false", "f"}:
         return False
     raise InvalidArgument(f"invalid filter '{name}={sorted(values)}'")
+
+
+def is_pruned_by(filters: Filters, labels: Mapping[str, str], created_ns: int) -> bool:
+    """Whether a prune takes an object: older than `until`, with all of `label`, none of `label!`. Raises InvalidArgument."""
+    for text in filters.get("until", ()):
+        try:
+            if created_ns > parse_time_ns(text):
+                return False
+        except ValueError:
+            raise InvalidArgument(f"invalid filter 'until={text}': not a time or a duration") from None
+    if not matches_key_values(filters.get("label", ()), labels):
+        return False
+    return not any(matches_key_values((text,), labels) for text in filters.get("label!", ()))

@@ -52,3 +52,16 @@ def parse_duration_ns(text: str) -> int:
         total += float(digits) * _UNITS[unit]
         rest = rest[len(digits) + len(unit) :]
     return -int(total) if text.startswith("-") else int(total)
+
+
+def show_duration(nanoseconds: int) -> str:
+    """As Go prints a time.Duration: 30s, 1m30s, 1.5s, 500ms."""
+    if nanoseconds < 10**9:
+        for unit, size in (("ms", 10**6), ("µs", 10**3)):
+            if nanoseconds >= size:
+                return f"{nanoseconds / size:g}{unit}"
+        return f"{nanoseconds}ns" if nanoseconds else "0s"
+    minutes, rest = divmod(nanoseconds, 60 * 10**9)
+    hours, minutes = divmod(minutes, 60)
+    shown = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{shown}{rest / 10**9:g}s"

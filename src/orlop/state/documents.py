@@ -1,5 +1,6 @@
 """JSON of the engine's own documents: nouns of spec (frozen dataclasses) to bytes and back. The only importer of msgspec."""
 
+import json
 from collections.abc import Hashable
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -35,6 +36,18 @@ def loads(content: bytes | str) -> Any:
     try:
         return msgspec.json.decode(content)
     except msgspec.DecodeError as error:
+        raise Corrupt(f"invalid JSON: {error}") from error
+
+
+def loads_text(content: bytes) -> Any:
+    """As `loads`, but a lone surrogate in a string is kept: so our logs hold bytes that are no UTF-8."""
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        pass
+    try:
+        return json.loads(content)
+    except ValueError as error:
         raise Corrupt(f"invalid JSON: {error}") from error
 
 
