@@ -33,7 +33,8 @@ def mount_root(state: State, root_mounts: Sequence[Sequence[Any]], mountpoint: s
     """Cut the new mount namespace off from the host's, and mount the root file system at `mountpoint`."""
     syscalls.mount(None, "/", None, propagation)
     if propagation & syscalls.MS_SHARED:
-        syscalls.mount(None, _mount_above(mountpoint), None, syscalls.MS_PRIVATE)  # what we mount on it must stay ours
+        # What we mount on it must stay ours. The price: what lies on that same mount (/run) cannot be shared with the container.
+        syscalls.mount(None, _mount_above(mountpoint), None, syscalls.MS_PRIVATE)
     for fstype, source, options in root_mounts:
         try:
             mounts.mount_one(fstype, source, options, mountpoint)
@@ -269,11 +270,15 @@ def pivot(state: State, propagation: int, read_only_root: bool) -> None:
     """Make the new root the only one: from here on nothing of the host's files can be reached. pivot_root(2)."""
     if read_only_root:
         syscalls.mount_setattr(state.root_fd, "", attr_set=syscalls.MOUNT_ATTR_RDONLY)
+    shared = propagation & syscalls.MS_SHARED
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fchdir(state.root_fd)
-    syscalls.pivot_root(".", ".")
-    if propagation & syscalls.MS_SHARED:
+    syscalls.pivot_root(".", ".")  # the old root now lies upon the new one
+    os.fchdir(old)
+    os.close(old)
+    if shared:
         syscalls.mount(None, ".", None, syscalls.MS_SLAVE | syscalls.MS_REC)  # or the host would lose its mounts too
     syscalls.umount2(".", syscalls.MNT_DETACH)
     os.chdir("/")
-    if propagation & syscalls.MS_SHARED:
+    if shared:
         syscalls.mount(None, "/", None, syscalls.MS_SHARED)

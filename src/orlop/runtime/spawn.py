@@ -145,3 +145,4 @@ def _become_mapped_root(gate_fd: int) -> None:
     os.setresgid(0, 0, 0)
     os.setgroups([])
     os.setresuid(0, 0, 0)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # or our own /proc/self would be the host's root's; nobody else is in there yet

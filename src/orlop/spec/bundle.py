@@ -260,7 +260,6 @@ def _default_mounts(spec: ContainerSpec, joined: Mapping[str, str]) -> list[Runt
     """Docker's defaults; what belongs to a namespace of the host is the host's."""
     safe = ("nosuid", "noexec", "nodev")
     access = "rw" if spec.privileged else "ro"
-    shared_ipc = joined.get("ipc") == "host"
     mounts = [
         RuntimeMount(destination="/proc", type="proc", source="proc", options=safe),
         RuntimeMount(
@@ -274,18 +273,14 @@ def _default_mounts(spec: ContainerSpec, joined: Mapping[str, str]) -> list[Runt
         ),
         RuntimeMount(destination="/sys", type="sysfs", source="sysfs", options=(*safe, access)),
         RuntimeMount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(access, *safe)),
-        _own_or_hosts("/dev/mqueue", "mqueue", safe, shared=shared_ipc),
+        RuntimeMount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=safe),
     ]
-    if spec.ipc_mode != "none":
+    if joined.get("ipc") == "host":
+        mounts.append(RuntimeMount(destination="/dev/shm", type="bind", source="/dev/shm", options=("rbind", "rprivate")))
+    elif spec.ipc_mode != "none":
         size = f"size={spec.shm_size_bytes or SHM_BYTES}"
-        mounts.append(_own_or_hosts("/dev/shm", "tmpfs", (*safe, "mode=1777", size), shared=shared_ipc))
+        mounts.append(RuntimeMount(destination="/dev/shm", type="tmpfs", source="shm", options=(*safe, "mode=1777", size)))
     return mounts
-
-
-def _own_or_hosts(path: str, fstype: str, options: tuple[str, ...], *, shared: bool) -> RuntimeMount:
-    if shared:
-        return RuntimeMount(destination=path, type="bind", source=path, options=("rbind", "rprivate"))
-    return RuntimeMount(destination=path, type=fstype, source="shm" if path == "/dev/shm" else fstype, options=options)
 
 
 def _given_mounts(record: ContainerRecord, files: Mapping[str, str]) -> list[RuntimeMount]:
@@ -349,12 +344,9 @@ def _root_propagation(points: Iterable[MountPoint]) -> str:
 
 def _sysctls(spec: ContainerSpec, joined: Mapping[str, str]) -> dict[str, str]:
     """In a network namespace of its own anybody may ping, and listen on low ports, as in Docker."""
-    own = {}
-    if not joined.get("network") or not (spec.network_mode == "host" or spec.network_mode.startswith("container:")):
-        own = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
-    if joined.get("network") == "host":
-        own = {}
-    return {**own, **spec.sysctls}
+    if joined.get("network") == "host" or spec.network_mode.startswith("container:"):
+        return dict(spec.sysctls)
+    return {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647", **spec.sysctls}
 
 
 # --- resources ---
