@@ -136,7 +136,7 @@ class BridgeDriver:
     def _configure(self, network: NetworkRecord, index: int, gateways: list[Interface]) -> None:
         if Path("/proc/sys/net/ipv6").exists():
             write_sysctl(f"net/ipv6/conf/{network.bridge}/accept_ra", "0")
-            write_sysctl(f"net/ipv6/conf/{network.bridge}/disable_ipv6", "0" if network.spec.enable_ipv6 else "1")
+            _use_ipv6(network.bridge, network.spec.enable_ipv6)
         stale = [
             netlink.delete_address(index, there)
             for on, there in self._route.addresses()
@@ -172,7 +172,7 @@ class BridgeDriver:
         self._route.execute(pair, netlink.bridge_port(name, hairpin=True, isolated=not options.icc))
         if network.spec.enable_ipv6:
             with within(sandbox.fd):
-                write_sysctl(f"net/ipv6/conf/{peer}/disable_ipv6", "0")
+                _use_ipv6(peer, True)
         return sandbox.route.link(peer).index
 
     def attach(self, network: NetworkRecord, endpoint: Endpoint, sandbox: Sandbox, gateways: frozenset[int]) -> None:
@@ -198,6 +198,12 @@ class BridgeDriver:
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
+
+
+def _use_ipv6(interface: str, wanted: bool) -> None:
+    """Turn IPv6 on or off; without duplicate detection of its link-local address, which forwards nothing for a second."""
+    write_sysctl(f"net/ipv6/conf/{interface}/accept_dad", "0")
+    write_sysctl(f"net/ipv6/conf/{interface}/disable_ipv6", "0" if wanted else "1")
 
 
 def parse_sysctls(text: str, interface: str) -> list[tuple[str, str]]:
