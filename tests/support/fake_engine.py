@@ -468,4 +468,5 @@ def fake_engine() -> Any:
         networks=Networks(containers),
         system=System(containers),
         events=events,
+        sweeper=SimpleNamespace(touch=lambda: None),
     )

@@ -18,6 +18,7 @@ from orlop.api.tables import (
     write_bindings,
 )
 from orlop.api.text import human_duration
+from orlop.spec.bundle import MASKED_PATHS, READONLY_PATHS
 from orlop.spec.container import LIVE, Change, ContainerRecord, ExecRecord, Health, Stats, Status
 from orlop.spec.mounts import MountPoint
 from orlop.spec.network import Endpoint, PortBinding
@@ -104,6 +105,9 @@ def host_config(record: ContainerRecord) -> dict[str, Any]:
     """What was asked for, all fields of it."""
     spec = record.spec
     shown = write(HOST, spec) | write(RESOURCES, spec.resources) | _NEVER_SET
+    for key, default in (("MaskedPaths", MASKED_PATHS), ("ReadonlyPaths", READONLY_PATHS)):
+        if shown[key] is None and not spec.privileged:
+            shown[key] = list(default)
     optional = write(HOST_OPTIONAL, spec)
     return shown | {key: value for key, value in optional.items() if value is not None and value != ""}
 

@@ -26,7 +26,7 @@ async def create(engine: Engine, request: Request) -> Response:
 async def start(engine: Engine, request: Request) -> Reply:
     fields = await body(request)
     record = engine.execs.get(request.ref)
-    detach, tty = fields.read("Detach", BOOLEAN, False), fields.read("Tty", BOOLEAN, record.spec.tty)
+    detach, tty = fields.read("Detach", BOOLEAN, False), record.spec.tty
     try:
         stdio = await engine.execs.start(record.id, detach=detach, tty=tty, console_size=decode.size(fields))
     except StartFailed as error:

@@ -47,6 +47,7 @@ def handler(engine: Engine) -> Handler:
     router = Router(ROUTES)
 
     def handle(request: Request) -> Reply | Awaitable[Reply]:
+        engine.sweeper.touch()
         try:
             path = _take_version(request)
             found = router.find(request.method, path)
