@@ -38,11 +38,11 @@ class Containers:
         self._parts = parts
         self._roster = parts.roster
         self._creation = Creation(parts)
-        self._removal = Removal(parts)
+        self.removal = Removal(parts)
         self._archive = Archive(parts)
         self._commit = Commit(parts, images)
         self.health = HealthMonitor(parts.events, execs.probe, parts.spawn, parts.clock)
-        self.lifecycle = Lifecycle(parts, self._removal, self.health, execs)
+        self.lifecycle = Lifecycle(parts, self.removal, self.health, execs)
 
     # --- reading ---
 
@@ -111,7 +111,7 @@ class Containers:
     async def remove(self, reference: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """See `Removal.remove`."""
         kill = self.lifecycle.kill_for_removal
-        await self._removal.remove(reference, force=force, volumes=volumes, link=link, kill=kill)
+        await self.removal.remove(reference, force=force, volumes=volumes, link=link, kill=kill)
 
     async def prune(self, filters: Filters) -> tuple[builtins.list[str], int]:
         """Remove all that do not run: ids, bytes freed."""
@@ -119,7 +119,7 @@ class Containers:
         async def own_size(container: Container) -> int:
             return (await self._archive.size(container.record))[0]
 
-        return await self._removal.prune(filters, own_size)
+        return await self.removal.prune(filters, own_size)
 
     def waiter(self, reference: str, condition: str = "not-running") -> Awaitable[WaitResult]:
         """Registered at once; comes when the condition holds: not-running, next-exit or removed."""

@@ -143,10 +143,6 @@ class Lifecycle:
             if container.record.init is None:
                 await self._parts.isolation.remove(container.record.id)
 
-    async def remove_dead(self, container: Container) -> None:
-        """--rm for one that ended while no daemon could act on it. Lock held."""
-        await self._removal.auto_remove(container)
-
     # --- restart policy ---
 
     def _restarts(self, container: Container, record: ContainerRecord) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orlop.spec.resources import Rlimit
     from orlop.storage.images import ImageStore
     from orlop.storage.snapshots.base import Snapshotter
+    from orlop.storage.store import Store
     from orlop.storage.volumes import VolumeStore
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]  # run a loop until it ends or the daemon does
@@ -65,9 +66,14 @@ class Parts:
     isolation: Isolation
     networks: Networks
     images: ImageStore
-    snapshots: Snapshotter
+    store: Store
     volumes: VolumeStore
     workers: Workers
     sweeper: Sweeper
     spawn: Spawn
     clock: Callable[[], int]  # nanoseconds since the epoch
+
+    @property
+    def snapshots(self) -> Snapshotter:
+        """The store's."""
+        return self.store.snapshots

@@ -10,6 +10,7 @@ from orlop.engine import restart
 from orlop.engine.health import HealthMonitor
 from orlop.engine.lifecycle import Lifecycle
 from orlop.engine.parts import Parts
+from orlop.engine.removal import Removal
 from orlop.engine.roster import Container
 from orlop.spec.container import LIVE, ContainerRecord, Process, Status
 from orlop.spec.errors import OrlopError
@@ -52,8 +53,8 @@ def verdict(record: ContainerRecord, living: Living | None, now_ns: int) -> Verd
 class Recovery:
     """Settles all containers, then starts what the restart policies want."""
 
-    def __init__(self, parts: Parts, lifecycle: Lifecycle, health: HealthMonitor) -> None:
-        self._parts, self._lifecycle, self._health = parts, lifecycle, health
+    def __init__(self, parts: Parts, lifecycle: Lifecycle, health: HealthMonitor, removal: Removal) -> None:
+        self._parts, self._lifecycle, self._health, self._removal = parts, lifecycle, health, removal
 
     async def adopt(self, living: Iterable[Living]) -> list[tuple[Container, Exit]]:
         """First half, before the networks are restored: records of what runs are set right; gives what has ended."""
@@ -96,7 +97,7 @@ class Recovery:
                 continue
             elif record.spec.auto_remove and record.started_ns:
                 async with container.lock:
-                    await self._lifecycle.remove_dead(container)
+                    await self._removal.auto_remove(container)
             elif record.status is Status.RESTARTING or restart.restarts_with_daemon(record):
                 self._parts.roster.save(container, replace(record, status=Status.RESTARTING))
                 self._parts.spawn(self._lifecycle.restart_by_policy(container))
@@ -104,7 +105,8 @@ class Recovery:
     def sweep(self) -> None:
         """Remove what no record names: snapshots and directories of containers."""
         records = self._parts.roster.records()
-        self._parts.snapshots.sweep(frozenset(record.snapshot for record in records if record.snapshot))
+        self._parts.store.sweep([record.snapshot for record in records if record.snapshot])
+        self._removal.purge_later()
         home = self._parts.settings.data_root / "containers"
         known = {record.id for record in records}
         for name in os.listdir(home):
