@@ -6,8 +6,6 @@ and HEAD handlers, streams and hijacks. Other handlers run to their end, for a h
 
 import asyncio
 import logging
-import select
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from http import HTTPStatus
@@ -15,6 +13,7 @@ from typing import Any, cast
 
 from orlop.wire.body import Body, ClientGone
 from orlop.wire.head import LARGEST_HEAD, Head, Malformed, parse_head
+from orlop.wire.peer import Watch, has_left
 from orlop.wire.route import Handler, Hijack, Reply, Request, Response, Stream
 
 log = logging.getLogger(__name__)
@@ -81,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._congested = False
         self._uncongested: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._watch: Watch | None = None
 
     # asyncio.Protocol
 
@@ -114,15 +114,20 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         if self._body is not None:
             self._body.fail()
-        if not self._busy or self._transport.get_extra_info("sslcontext"):
+        if not self._busy:
             return False
-        return not (self._abandonable and self._is_gone())  # who only sends no more still gets the answer to this
+        if self._abandonable and has_left(self._transport):
+            return False
+        self._watch = Watch(self._transport)
+        return True  # who only sends no more still gets the answer to this
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._site.leave(self)
         if self._linger:
             self._linger.cancel()
+        if self._watch:
+            self._watch.stop()
         if self._body is not None:
             self._body.fail()
         if self._uncongested and not self._uncongested.done():
@@ -137,16 +142,6 @@ class Connection(asyncio.Protocol):
         self._congested = False
         if self._uncongested and not self._uncongested.done():
             self._uncongested.set_result(None)
-
-    def _is_gone(self) -> bool:
-        """After an end of input: whether the client has closed all, not just its own direction. Only a unix socket tells; on
-        TCP an end is taken for the client's leaving, as Go's server does."""
-        client: socket.socket = self._transport.get_extra_info("socket")
-        if client.family != socket.AF_UNIX:
-            return True
-        poll = select.poll()
-        poll.register(client.fileno(), 0)
-        return bool(poll.poll(0))
 
     # Requests
 
@@ -329,6 +324,8 @@ class Connection(asyncio.Protocol):
         session.connection_made(self._transport)
         if rest:
             session.data_received(rest)
+        if self._watch:
+            self._watch.stop()
         if self._input_ended:
             session.eof_received()
 

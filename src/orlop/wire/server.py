@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterable
 
 from orlop.wire.connection import Connection, Site
+from orlop.wire.tls import Tls
 
 GRACE_SECONDS = 5.0
 BACKLOG = 1024
@@ -43,5 +44,6 @@ async def serve(site: Site, sockets: Iterable[socket.socket], *, tls: ssl.SSLCon
         if listening.family == socket.AF_UNIX:
             listeners.append(await loop.create_unix_server(lambda: Connection(site), sock=listening, backlog=BACKLOG))
         else:
-            listeners.append(await loop.create_server(lambda: Connection(site), sock=listening, ssl=tls, backlog=BACKLOG))
+            make = (lambda: Tls(site, tls)) if tls else (lambda: Connection(site))
+            listeners.append(await loop.create_server(make, sock=listening, backlog=BACKLOG))
     return Server(site, listeners)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import cast
 
 from orlop.wire.body import ClientGone
+from orlop.wire.peer import Watch
 from orlop.wire.route import Session
 
 BLOCK = 64 * 1024
@@ -42,6 +43,7 @@ class Splice(Session):
         self._sending_backlog = backlog is not None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._left: asyncio.Future[None] = self._loop.create_future()
+        self._watch: Watch | None = None
         self._transport: asyncio.Transport
         self.detached = False
 
@@ -65,6 +67,8 @@ class Splice(Session):
 
     async def close(self) -> None:
         self._close_source()
+        if self._watch:
+            self._watch.stop()
         if isinstance(self._backlog, AsyncGenerator):
             await self._backlog.aclose()
 
@@ -99,7 +103,8 @@ class Splice(Session):
             self._end_stdin()
         if self._over.done():
             self._leave()
-        return not self._transport.get_extra_info("sslcontext")
+        self._watch = Watch(self._transport)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()

@@ -1,6 +1,7 @@
 """Dialogues over a raw socket with the HTTP server: what goes in, byte for byte, and what comes out."""
 
 import asyncio
+import select
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orlop.wire import peer
 from orlop.wire.connection import Site
 from orlop.wire.listen import listen
 from orlop.wire.route import Handler, Hijack, Reply, Request, Response, Stream
@@ -440,6 +442,41 @@ async def test_the_process_learns_that_the_client_has_gone(tmp_path: Path) -> No
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
         await asyncio.wait_for(gone.wait(), 2)
+
+
+@dialogue
+async def test_a_client_that_only_listened_is_missed_when_it_goes(tmp_path: Path) -> None:
+    """It has ended its input long ago, and the process is silent: neither a read nor a write tells."""
+    gone = asyncio.Event()
+
+    async def silent(stdio: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while await loop.sock_recv(stdio, 1):
+            pass
+        while not peer_closed(stdio):
+            await asyncio.sleep(0.02)
+        gone.set()
+        stdio.close()
+
+    before, peer.WATCH_SECONDS = peer.WATCH_SECONDS, 0.1
+    try:
+        async with running(tmp_path, hijacking(silent)) as server:
+            reader, writer = await server.open()
+            writer.write(UPGRADE + b"\r\n")
+            writer.write_eof()
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.3)
+            assert not gone.is_set()
+            writer.transport.abort()
+            await asyncio.wait_for(gone.wait(), 3)
+    finally:
+        peer.WATCH_SECONDS = before
+
+
+def peer_closed(stdio: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(stdio.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 @dialogue
