@@ -34,7 +34,7 @@ from orlop.options import DaemonOptions
 from orlop.runtime.isolation import ProcessIsolation
 from orlop.spec.container import ContainerRecord
 from orlop.spec.errors import OrlopError
-from orlop.spec.image import ImageRecord, LayerRecord
+from orlop.spec.image import ImageRecord
 from orlop.spec.isolation import Exit
 from orlop.spec.network import NetworkRecord
 from orlop.spec.registry import BlobSources
@@ -116,7 +116,7 @@ def build(options: DaemonOptions, database: Database, loops: Loops) -> House:
         events=Events(),
         isolation=ProcessIsolation(options.exec_root, host, loops.spawn),
         networks=Wiring(options.exec_root, Records(database, "networks", NetworkRecord), options.network, loops.spawn),
-        images=ImageStore(store, Records(database, "images", ImageRecord), Records(database, "layers", LayerRecord)),
+        images=ImageStore(store, Records(database, "images", ImageRecord)),
         store=store,
         volumes=VolumeStore(options.data_root, Records(database, "volumes", VolumeRecord)),
         workers=Workers(options.data_root, options.storage_driver),

@@ -60,7 +60,7 @@ class Containers:
         found, waiting = set[str](), [image.id] if image else []
         while waiting:
             found.add(one := waiting.pop())
-            waiting += [child for child in self._parts.images.children(one) if child not in found]
+            waiting += [child.id for child in self._parts.images.children(one) if child.id not in found]
         return frozenset(found)
 
     def paths(self, record: ContainerRecord) -> Mapping[str, str]:

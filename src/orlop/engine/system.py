@@ -113,7 +113,7 @@ class System:
     def _layer_sizes(self, record: ImageRecord) -> dict[str, int]:
         """Bytes by chain id."""
         layers = ((chain, self._parts.images.layer(chain)) for chain in chain_ids(record.config.diff_ids))
-        return {chain: layer.size for chain, layer in layers}
+        return {chain: layer.size for chain, layer in layers if layer}
 
     def _layers_size(self) -> int:
         """Bytes of all layers, each counted once."""
