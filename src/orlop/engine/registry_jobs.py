@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPResponse
 from typing import Any, BinaryIO
 
 from orlop.registry import login as logins
@@ -13,13 +14,15 @@ from orlop.registry.client import Repository
 from orlop.registry.download import BlobStream
 from orlop.registry.protocol import RemoteError
 from orlop.registry.resolve import Blobs, Site, all_tags, connect, describe, platforms, repositories, resolve
-from orlop.registry.transport import Transport
+from orlop.registry.transport import BROKEN, Request, Transport
 from orlop.spec.errors import Corrupt, RegistryFailed
 from orlop.spec.image import OCI_LAYER, Descriptor, LayerRecord, Manifest, Platform, digest_of
 from orlop.spec.image_json import encode_manifest
 from orlop.spec.registry import BlobSource, Credentials, Distribution, RegistryOptions
 from orlop.state.documents import from_plain, to_plain
+from orlop.storage.arrivals import arrive
 from orlop.storage.compression import compress
+from orlop.storage.layers import Unpacked
 from orlop.storage.store import Store
 
 Args = dict[str, Any]
@@ -111,13 +114,60 @@ def pull_layer(args: Args, progress: Progress, fds: Fds) -> Any:
 
 
 def _unpack(store: Store, stream: BlobStream, diff_id: str) -> Any:
-    unpacked = store.layers.unpack(stream, diff_id)
+    unpacked = store.layers.unpack(stream, diff_id=diff_id)
     try:
         stream.finish(unpacked.digest)
     except Corrupt:
         store.layers.discard(unpacked)
         raise
     return unpacked
+
+
+def settle_image(args: Args, progress: Progress, fds: Fds) -> Any:
+    """{known: [LayerRecord], unpacked: [Unpacked], config, manifest, names, digests} -> ImageArrival, durable on disk."""
+    store = Store(args["data_root"])
+    known = [from_plain(one, LayerRecord) for one in args["known"]]
+    unpacked = [from_plain(one, Unpacked) for one in args["unpacked"]]
+    layers = store.layers.commit_all(unpacked, known[-1].chain_id if known else "")
+    arrival = arrive(
+        store.content,
+        (*known, *layers),
+        args["config"].encode(),
+        args["manifest"].encode(),
+        names=tuple(args["names"]),
+        digests=tuple(args["digests"]),
+    )
+    return to_plain(arrival)
+
+
+def import_from(args: Args, progress: Progress, fds: Fds) -> Any:
+    """{url, options} -> LayerRecord of the tar that a web server gives."""
+    options = from_plain(args["options"], RegistryOptions)
+    with _transport(options) as transport:
+        response = transport.send(Request("GET", args["url"]))
+        if response.status >= 400:
+            raise RegistryFailed(f"cannot download {args['url']}: {response.status} {response.reason}")
+        tell = _throttled(progress, "Downloading", response.length or 0)
+        return to_plain(Store(args["data_root"]).layers.extract(_Body(response, tell)))
+
+
+class _Body:
+    """A response as a source of bytes."""
+
+    def __init__(self, response: HTTPResponse, tell: Callable[[int], None]) -> None:
+        self._response, self._tell = response, tell
+        self._done = 0
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            data = self._response.read(size)
+        except BROKEN as error:
+            raise RegistryFailed(f"the download broke off after {self._done} bytes: {error}") from error
+        if not data and self._response.length:
+            raise RegistryFailed(f"the download broke off after {self._done} bytes: unexpected EOF")
+        self._done += len(data)
+        self._tell(self._done)
+        return data
 
 
 def open_push(args: Args, progress: Progress, fds: Fds) -> Any:
@@ -141,7 +191,7 @@ def push_layer(args: Args, progress: Progress, fds: Fds) -> Any:
     Known compressed forms come first: one that is there, else one that can be mounted from another repository.
     """
     site, layer = from_plain(args["site"], Site), from_plain(args["layer"], LayerRecord)
-    sources = from_plain(args["sources"], tuple[BlobSource, ...])[:_TRIED_SOURCES]
+    sources = tuple(from_plain(one, BlobSource) for one in args["sources"][:_TRIED_SOURCES])
     here = site.reference.repository
     with _transport(site.options) as transport:
         repository = next(repositories(site, transport, push=True))
@@ -154,7 +204,7 @@ def push_layer(args: Args, progress: Progress, fds: Fds) -> Any:
 
 
 def _known_here(repository: Repository, sources: tuple[BlobSource, ...], here: str) -> dict[str, Any] | None:
-    for source in sources:
+    for source in {source.digest: source for source in reversed(sources)}.values():
         if repository.has_blob(source.digest):
             return _outcome("exists", source, here)
     return None

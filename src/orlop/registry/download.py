@@ -1,6 +1,5 @@
 """One blob as a stream that survives broken connections: what has arrived is kept in a file, the rest is asked for by Range."""
 
-import errno
 import fcntl
 import logging
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from orlop.registry.protocol import RemoteError, content_start
 from orlop.registry.transport import BROKEN
-from orlop.spec.errors import Corrupt, InvalidArgument, RegistryFailed
+from orlop.spec.errors import Corrupt, RegistryFailed
 from orlop.spec.image import Descriptor
 
 log = logging.getLogger(__name__)
@@ -57,9 +56,8 @@ class BlobStream:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or isinstance(error, (Corrupt, InvalidArgument)):
-            self._forget()
+        if isinstance(error, Exception) and not isinstance(error, RegistryFailed):
+            self._forget()  # a full disk, or content that will be as bad the next time
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
