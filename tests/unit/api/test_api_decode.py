@@ -4,6 +4,8 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orlop.api import decode, encode_container
 from orlop.api.fields import Fields
@@ -15,6 +17,7 @@ from orlop.spec.mounts import MountSpec
 from orlop.spec.network import EndpointSpec, PortBinding
 from orlop.spec.resources import Resources, Rlimit
 from orlop.spec.times import parse_duration_ns, parse_time_ns, rfc3339
+from orlop.state import documents
 
 CONFIG: dict[str, Any] = {
     "Hostname": "h", "Domainname": "d", "User": "1000:1000", "AttachStdin": True, "AttachStdout": True, "AttachStderr": True,
@@ -234,3 +237,52 @@ def test_the_status_column(status: Status, changes: dict[str, int], text: str) -
         id="a", name="x", spec=ContainerSpec(), process=ProcessDefaults(), image_id="", created_ns=1, status=status, **changes
     )
     assert encode_container.status_text(record, 100 * 10**9) == text
+
+
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**65), 2**65)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+    | st.sampled_from(["bind", "volume", "80/tcp", "1-2"])
+)
+_KEYS = st.sampled_from(
+    [
+        *CONFIG,
+        *HOST_CONFIG,
+        *CONFIG["Healthcheck"],
+        *HOST_CONFIG["Mounts"][1],
+        "80/tcp",
+        "HostPort",
+        "EndpointsConfig",
+        "IPAMConfig",
+    ]
+)
+_VALUES = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3), max_leaves=8
+)
+_BODIES = st.fixed_dictionaries(
+    {"Image": _LEAVES | st.just("x"), "HostConfig": st.dictionaries(st.sampled_from(list(HOST_CONFIG)), _VALUES, max_size=4)},
+    optional={key: _VALUES for key in (*CONFIG, "NetworkingConfig", "IPAM", "Options") if key != "Image"},
+)
+
+
+@given(_BODIES)
+@settings(max_examples=400, deadline=None)
+def test_no_body_is_a_surprise(body: dict[str, Any]) -> None:
+    """Whatever the JSON, it is decoded and can be shown, or refused with InvalidArgument."""
+    for decoder in (
+        decode.container_spec,
+        decode.exec_spec,
+        decode.network_spec,
+        decode.update,
+        decode.connection,
+        decode.volume_spec,
+    ):
+        try:
+            found = decoder(Fields({**body, **body["HostConfig"]} if decoder is not decode.container_spec else body))
+        except InvalidArgument:
+            continue
+        if isinstance(found, ContainerSpec):
+            documents.dumps(shown(found))

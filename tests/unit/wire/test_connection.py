@@ -453,7 +453,7 @@ async def test_a_client_that_only_listened_is_missed_when_it_goes(tmp_path: Path
         loop = asyncio.get_running_loop()
         while await loop.sock_recv(stdio, 1):
             pass
-        while not peer_closed(stdio):
+        while not peer_closed(stdio):  # noqa: ASYNC110 (only a poll tells)
             await asyncio.sleep(0.02)
         gone.set()
         stdio.close()
