@@ -33,7 +33,7 @@ def mount_root(state: State, root_mounts: Sequence[Sequence[Any]], mountpoint: s
     """Cut the new mount namespace off from the host's, and mount the root file system at `mountpoint`."""
     syscalls.mount(None, "/", None, propagation)
     if propagation & syscalls.MS_SHARED:
-        # What we mount on it must stay ours. The price: what lies on that same mount (/run) cannot be shared with the container.
+        # What we mount on it must stay ours. The price: what lies on that same mount (/run) cannot be shared by the two.
         syscalls.mount(None, _mount_above(mountpoint), None, syscalls.MS_PRIVATE)
     for fstype, source, options in root_mounts:
         try:
@@ -110,9 +110,12 @@ def bind(
             mounts.set_attributes(tree, attributes)
             mounts.set_attributes(tree, recursive_attributes, recursive=True)
             mounts.set_propagation(tree, propagation)
-            target = paths.make_in_root(state.root_fd, at, directory=paths.is_directory(tree))
+            directory = paths.is_directory(tree)
+            target = paths.make_in_root(state.root_fd, at, directory=directory)
             try:
                 _refuse_proc(target, at)
+                if paths.is_directory(target) != directory:
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
                 syscalls.move_mount(tree, "", target, "")
             finally:
                 os.close(target)

@@ -23,7 +23,7 @@ def parse_spec(content: bytes) -> RuntimeSpec:
 
 
 def encode_spec(spec: RuntimeSpec) -> bytes:
-    """Write a config.json; members that are at their defaults are left out."""
+    """Write a config.json; empty members are left out."""
     return json.dumps(encode(spec), indent=2).encode()
 
 
@@ -36,8 +36,8 @@ def parse(wanted: type[T], tree: object, where: str) -> T:
 def encode(value: object) -> Any:
     """A dataclass of spec.runtime as what json.dumps takes."""
     if is_dataclass(value) and not isinstance(value, type):
-        members = ((name, field, getattr(value, field.name)) for name, (field, _) in _members(type(value)).items())
-        return {name: encode(member) for name, field, member in members if member != _default(field)}
+        members = {name: encode(getattr(value, field.name)) for name, (field, _) in _members(type(value)).items()}
+        return {name: member for name, member in members.items() if member not in (None, "", [], {})}
     if isinstance(value, tuple):
         return [encode(item) for item in value]
     if isinstance(value, Mapping):
