@@ -1,6 +1,6 @@
 """A host of its own for tests of networks: a network namespace with a neighbour on its LAN, and sockets in any namespace.
 
-    LAN 192.0.2.0/24, 2001:db8::/64:   neighbour .9 ---- .1 host ---- bridges ---- containers
+LAN 192.0.2.0/24, 2001:db8::/64:   neighbour .9 ---- .1 host ---- bridges ---- containers
 """
 
 import asyncio
@@ -69,6 +69,7 @@ class World:
         """As `kill -9` ends it: descriptors are closed, nothing else is done."""
         await self._end_loops()
         self.networks._publications.close()
+        await self.networks._turns.settled()
         self.networks._pool.close()
 
     async def attach(self, container: str, network: str = "bridge", *, ports: tuple[PortBinding, ...] = (), **spec) -> Endpoint:

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_interface
 
@@ -20,6 +20,7 @@ _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE
 _NLM_F_DUMP_INTR = 0x10
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
+_ANSWER_WITHIN = struct.pack("@ll", 60, 0)  # struct timeval; the kernel answers within the call, but may wait for a lock
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
@@ -210,37 +211,39 @@ class NetlinkSocket:
         self._socket.close()
 
     def execute(self, *messages: Message) -> None:
-        """Send a batch; rtnetlink goes on after one that failed. Raises the first failure, as OSError that names the act."""
+        """Send a batch; rtnetlink goes on after one that failed. Raises the first failure, as OSError that names the act.
+
+        Only the last message asks to be acknowledged: answers come in order, and a failure is answered in any case.
+        """
+        last = max(number for number, message in enumerate(messages) if message.acknowledged)
         with self._lock:
-            waiting, data = {}, bytearray()
-            for message in messages:
+            data, first = bytearray(), self._sequence + 1
+            for number, message in enumerate(messages):
                 self._sequence += 1
-                waiting[self._sequence] = message
-                data += self._header(message, _NLM_F_ACK if message.acknowledged else 0) + message.body
+                data += self._header(message, _NLM_F_ACK if number == last else 0) + message.body
             self._socket.send(data)
-            failures = self._acknowledgements(waiting)
-        if failures:
-            message, code = failures[0]
+            failure = self._first_failure(first, messages, last)
+        if failure is not None:
+            message, code = failure
             raise OSError(code, f"cannot {message.about}: {os.strerror(code)}")
 
     def _header(self, message: Message, flags: int) -> bytes:
         size = 16 + len(message.body)
         return struct.pack("=IHHII", size, message.kind, _NLM_F_REQUEST | message.flags | flags, self._sequence, 0)
 
-    def _acknowledgements(self, waiting: dict[int, Message]) -> list[tuple[Message, int]]:
-        """Wait for the answers to a batch; what failed. An unacknowledged message answers only by failing."""
-        failures: list[tuple[Message, int]] = []
-        expected = {sequence for sequence, message in waiting.items() if message.acknowledged}
-        while expected:
+    def _first_failure(self, first: int, messages: Sequence[Message], last: int) -> tuple[Message, int] | None:
+        """Wait for the answer to the `last` of a batch whose sequence numbers begin at `first`; what failed until then."""
+        failure: tuple[Message, int] | None = None
+        while True:
             for kind, sequence, _, body in self._receive():
-                if kind != _NLMSG_ERROR or sequence not in waiting:
+                number = sequence - first
+                if kind != _NLMSG_ERROR or not 0 <= number < len(messages):
                     continue
-                if code := struct.unpack_from("=i", body)[0]:
-                    failures.append((waiting[sequence], -code))
-                    if not waiting[sequence].acknowledged:  # the batch's own head was refused: nothing else is answered
-                        return failures
-                expected.discard(sequence)
-        return failures
+                code = -struct.unpack_from("=i", body)[0]
+                if code and failure is None:
+                    failure = messages[number], code
+                if number == last or (code and not messages[number].acknowledged):  # the batch's head: nothing else is answered
+                    return failure
 
     def dump(self, message: Message) -> list[tuple[int, bytes]]:
         """(type, body) of every object of a kind. Asks again when the kernel's table changed meanwhile."""

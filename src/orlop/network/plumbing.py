@@ -18,7 +18,7 @@ from orlop.network.drivers.none import NoneDriver
 from orlop.network.membership import gateway_of
 from orlop.network.publishing import Publication
 from orlop.network.sandboxes import Namespaces, Sandbox
-from orlop.spec.errors import Unavailable
+from orlop.spec.errors import OrlopError, Unavailable
 from orlop.spec.network import Endpoint, NetworkRecord
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Plumbing:
         try:
             if network is not None:
                 self.drivers[network.spec.driver].plug(network, sandbox)
-        except OSError:
+        except (OSError, Unavailable):
             sandbox.close()
             raise
         return sandbox
@@ -216,11 +216,11 @@ class Plumbing:
         for network in networks:
             try:
                 self.create(network)
-            except (OSError, Unavailable) as error:
+            except (OSError, OrlopError) as error:
                 log.error("Cannot set up network %s: %s", network.spec.name, error)
         orphans = [self.namespaces.unpin(name) for name in self.namespaces.pinned() if name not in living]
         interfaces = {endpoint.host_interface for endpoints in living.values() for endpoint in endpoints}
-        recovery.sweep(self._route, interfaces, {network.id for network in networks})
+        recovery.sweep(self._route, interfaces, {network.bridge for network in networks})
         return orphans
 
 

@@ -1,8 +1,9 @@
 """Publishes containers' ports on the host: sockets that hold them, elements of the firewall that lead to them, relays."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Any
 
 from orlop.kernel.firewall import Element
 from orlop.network.ports import HeldPort, HostPorts
@@ -48,8 +49,9 @@ class Publication:
 class Publications:
     """All published ports, by container. The firewall itself is the caller's: it acts, in its thread, on `elements`."""
 
-    def __init__(self, ports: HostPorts) -> None:
+    def __init__(self, ports: HostPorts, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._ports = ports
+        self._spawn = spawn
         self._by_container: dict[str, list[Publication]] = {}
 
     def hold(
@@ -67,13 +69,13 @@ class Publications:
         self._by_container.setdefault(container_id, []).append(publication)
         return publication
 
-    async def serve(self, publication: Publication) -> None:
+    def serve(self, publication: Publication) -> None:
         """Start what carries connections that the firewall cannot lead to the container: see `relay.py`."""
         for port in publication.held:
             binding = port.binding
             target = publication.endpoint.ipv4_address or publication.endpoint.ipv6_address
             if port.socket is not None and binding.protocol == "tcp" and _is_ipv6(binding):
-                publication.relays.append(await Relay.start(port.socket, target, binding.container_port))
+                publication.relays.append(Relay(port.socket, target, binding.container_port, self._spawn))
 
     def release(self, container_id: str, *, of: Endpoint | None = None) -> list[Publication]:
         """Let go of a container's host ports (those of one endpoint); what was published."""

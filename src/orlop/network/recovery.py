@@ -20,19 +20,19 @@ def synchronise(firewall: Firewall, wanted: Collection[Element]) -> None:
     firewall.change(remove=present.difference(wanted), add=set(wanted) - present)
 
 
-def strangers(links: Collection[Link], living: Collection[str], networks: Collection[str]) -> list[str]:
+def strangers(links: Collection[Link], living: Collection[str], bridges: Collection[str]) -> list[str]:
     """Our links that belong to nobody: veth pairs of no living endpoint, bridges of no network. Pure."""
     return [
         link.name
         for link in links
         if (link.kind == "veth" and link.name.startswith(LINK_PREFIX) and link.name not in living)
-        or (link.kind == "bridge" and link.alias.startswith(ALIAS) and link.alias.removeprefix(ALIAS) not in networks)
+        or (link.kind == "bridge" and link.alias.startswith(ALIAS) and link.name not in bridges)
     ]
 
 
-def sweep(route: RouteSocket, living: Collection[str], networks: Collection[str]) -> None:
+def sweep(route: RouteSocket, living: Collection[str], bridges: Collection[str]) -> None:
     """Remove such links."""
-    for name in strangers(route.links(), living, networks):
+    for name in strangers(route.links(), living, bridges):
         log.info("Removing %s, which a crash has left behind", name)
         try:
             route.execute(netlink.delete_link(name))

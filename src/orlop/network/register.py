@@ -94,7 +94,7 @@ class Register:
     # --- addresses ---
 
     def reserve(self, network: NetworkRecord, spec: EndpointSpec, *, interface: str, dns_names: tuple[str, ...]) -> Endpoint:
-        """A new endpoint with addresses of its own. Raises InvalidArgument, Forbidden or Exhausted; then nothing is reserved."""
+        """A new endpoint with addresses of its own. Raises InvalidArgument, Forbidden or Exhausted, reserving nothing."""
         endpoint = Endpoint(
             network_id=network.id,
             network_name=network.spec.name,

@@ -1,23 +1,19 @@
 """The network part's face to the engine: networks are made and removed, containers attached, published and released.
 
-Decisions (names, addresses, host ports) are made at once in memory; what the kernel has to do for them then happens in one
-visit to a thread of this part's own, for the kernel may keep its network lock from us while it takes something down. What is
-slow and for what nobody waits (filling the pool, destroying namespaces) a loop does in quiet moments, in a second thread.
+Decisions (names, addresses, host ports) are made at once, in memory; what the kernel has to do for them is then done in one go
+(`plumbing`), in its turn (`turns`).
 """
 
-import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from orlop.network import forwarding, membership
-from orlop.network.drivers.bridge import INTERFACE_NAME, INTERFACE_SYSCTLS, BridgeOptions, parse_sysctls
+from orlop.network.drivers.bridge import INTERFACE_NAME, INTERFACE_SYSCTLS, BridgeOptions, first_interface, parse_sysctls
 from orlop.network.ipam import complete, local_ipv6_range
 from orlop.network.membership import Member
 from orlop.network.options import HOST, NONE, NetworkOptions, default_network
@@ -25,20 +21,16 @@ from orlop.network.plumbing import Plumbing, Wire
 from orlop.network.ports import HostPorts, ephemeral_range
 from orlop.network.publishing import Publication, Publications
 from orlop.network.register import DEFAULT, PREDEFINED, NetworkRecords, Register
-from orlop.network.sandboxes import Namespaces, Pool, new_interface_name
+from orlop.network.sandboxes import Namespaces, Pool, Sandbox, new_interface_name
+from orlop.network.turns import Turns
 from orlop.spec.container import LIVE, ContainerRecord
 from orlop.spec.errors import Forbidden, InvalidArgument, NotFound, NotSupported
 from orlop.spec.network import Endpoint, EndpointSpec, NetworkRecord, NetworkSpec, PortBinding
 
 __all__ = ["NetworkOptions", "Networks"]
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 
-_FILL_AFTER_SECONDS = 0.01  # of quiet, when the pool lacks something
-_DESTROY_AFTER_SECONDS = 0.5
-_DESTROY_AT = 64  # released namespaces, however busy it is
 _LATER = frozenset({"macvlan", "ipvlan", "overlay"})
 
 
@@ -50,23 +42,20 @@ class Networks:
         self._spawn = spawn
         self._namespaces = Namespaces(exec_root / "netns")
         self._register = Register(records)
-        self._publications = Publications(HostPorts(ephemeral_range(), host_ipv6=forwarding.host_has_ipv6()))
+        self._publications = Publications(HostPorts(ephemeral_range(), host_ipv6=forwarding.host_has_ipv6()), spawn)
         self._pool = Pool(options.pool_size)
         own_bridge = options.bridge if options.bridge != "none" else ""
         self._plumbing = Plumbing(self._namespaces, own_bridge=own_bridge, ip_forward=options.ip_forward)
         self._members: dict[str, Member] = {}
         self._sandboxes: set[str] = set()  # containers that have a pinned namespace
-        self._thread = ThreadPoolExecutor(1, "orlop-network")
-        self._chores = ThreadPoolExecutor(1, "orlop-network-chores")
-        self._stirred = asyncio.Event()
-        self._last_act = 0.0
+        self._turns = Turns(self._pool, self._make_ready)
 
     # --- life ---
 
     async def open(self) -> None:
         """Read the records, make the networks that always exist. Then call `restore`, before anything else."""
         self._register.open()
-        await self._act(self._plumbing.open)
+        await self._turns.act(self._plumbing.open)
         for spec in (HOST, NONE):
             if self._register.named(spec.name) is None:
                 self._register.save(self._new_record(spec))
@@ -79,11 +68,11 @@ class Networks:
             if present is not None:
                 self._register.delete(present)
             return
-        existing = await self._act(self._plumbing.bridge_address, self._options.bridge) if self._options.bridge else ""
+        existing = await self._turns.act(self._plumbing.bridge_address, self._options.bridge) if self._options.bridge else ""
         wanted = default_network(self._options, existing)
         if present is not None and not wanted.subnets:
             wanted = replace(wanted, subnets=present.spec.subnets)
-        host = await self._act(self._plumbing.host_networks)
+        host = await self._turns.act(self._plumbing.host_networks)
         spec = complete(wanted, self._ranges(), self._register.subnets(without=present), host)
         if present is None or present.spec != spec:
             record = self._new_record(spec)
@@ -95,13 +84,13 @@ class Networks:
             if container.status in LIVE:
                 self._adopt(container)
         living = {key: tuple(self._members[key].endpoints.values()) if key in self._members else () for key in self._sandboxes}
-        orphans = await self._act(self._plumbing.recover, self._register.list(), living, self._publications.elements())
+        orphans = await self._turns.act(self._plumbing.recover, self._register.list(), living, self._publications.elements())
         for fd in orphans:
             self._pool.release(fd)
         for publication in self._publications.all():
-            await self._publications.serve(publication)
-        self._spawn(self._tend())
-        self._stir()
+            self._publications.serve(publication)
+        self._spawn(self._turns.tend())
+        self._turns.stir()
 
     def _adopt(self, container: ContainerRecord) -> None:
         """Know a container that runs already."""
@@ -127,10 +116,8 @@ class Networks:
     async def close(self) -> None:
         """The daemon ends: what was released is destroyed, what runs goes on."""
         self._publications.close()
-        self._chores.shutdown()
-        await self._act(self._pool.close)
-        await self._act(self._plumbing.close)
-        self._thread.shutdown()
+        await self._turns.close()
+        self._plumbing.close()
 
     # --- networks ---
 
@@ -153,16 +140,16 @@ class Networks:
         _check_supported(spec)
         if (driver := self._plumbing.drivers.get(spec.driver)) is None:
             raise NotFound("plugin", spec.driver)
-        await self._act(driver.check, spec)
-        host = await self._act(self._plumbing.host_networks)
+        await self._turns.act(driver.check, spec)
+        host = await self._turns.act(self._plumbing.host_networks)
         self._register.check_name(spec.name)  # somebody else may have made it while we looked
         record = self._new_record(complete(spec, self._ranges(), self._register.subnets(), host), id)
         self._check_bridge_name(record.bridge)
         async with AsyncExitStack() as undo:
             self._register.save(record)
             undo.callback(self._register.delete, record)
-            undo.push_async_callback(self._act, self._plumbing.remove, record)
-            await self._act(self._plumbing.create, record)
+            undo.push_async_callback(self._turns.act, self._plumbing.remove, record)
+            await self._turns.act(self._plumbing.create, record)
             undo.pop_all()
         return record, _warnings(spec)
 
@@ -190,7 +177,7 @@ class Networks:
             raise Forbidden(f"error while removing network: network {name} has active endpoints ({who})")
         self._register.delete(record)  # first, so that nobody attaches; after a crash the bridge is swept
         self._pool.forget(record.bridge)
-        await self._act(self._plumbing.remove, record)
+        await self._turns.act(self._plumbing.remove, record)
         return record
 
     def endpoints(self, network_id: str) -> dict[str, Endpoint]:
@@ -213,6 +200,7 @@ class Networks:
 
         Raises InvalidArgument, Forbidden, StartFailed (a host port is taken), Exhausted, Unavailable, OSError of the kernel.
         """
+        await self._turns.settled()
         network = self._register.get(network.id)
         driver = self._plumbing.drivers[network.spec.driver]
         member = self._members.setdefault(container_id, Member(name))
@@ -225,13 +213,10 @@ class Networks:
             undo.callback(self._register.free, endpoint)
             publication = self._hold(container_id, network, endpoint, ports, undo)
             fresh = driver.has_sandbox and container_id not in self._sandboxes
-            ready = (
-                self._pool.take(network.bridge if endpoint.interface == _first_interface(network) else "") if fresh else None
-            )
+            ready = self._take_ready(network, endpoint) if fresh else None
             if driver.has_addresses:
-                endpoint = replace(
-                    endpoint, host_interface=ready.host_interface if ready and ready.plugged else new_interface_name()
-                )
+                plugged = ready.host_interface if ready is not None else ""
+                endpoint = replace(endpoint, host_interface=plugged or new_interface_name())
             member.endpoints[network.id] = endpoint
             undo.callback(member.endpoints.pop, network.id, None)
             wire = Wire(
@@ -246,11 +231,17 @@ class Networks:
             undo.push_async_callback(self._undo_attach, wire)
             if fresh:
                 self._sandboxes.add(container_id)
-            await self._act(self._plumbing.attach, wire)
+            await self._turns.act(self._plumbing.attach, wire, short=ready is not None)
             if publication is not None:
-                await self._publications.serve(publication)
+                self._publications.serve(publication)
             undo.pop_all()
         return endpoint
+
+    def _take_ready(self, network: NetworkRecord, endpoint: Endpoint) -> Sandbox | None:
+        """A namespace out of the pool, plugged into the network where the pool gives its interface the right name."""
+        plugged = bool(network.bridge) and endpoint.interface == first_interface(network)
+        self._turns.stir()
+        return self._pool.take(network.bridge if plugged else "")
 
     def _reserve(self, container_id: str, network: NetworkRecord, spec: EndpointSpec, hostname: str) -> Endpoint:
         """An endpoint with its addresses, names and the name of its interface."""
@@ -285,8 +276,8 @@ class Networks:
     async def _undo_attach(self, wire: Wire) -> None:
         if wire.fresh:
             self._sandboxes.discard(wire.container_id)
-        self._pool.release(await self._act(self._plumbing.undo_attach, wire))
-        self._stir()
+        self._pool.release(await self._turns.act(self._plumbing.undo_attach, wire))
+        self._turns.stir()
 
     def _forget_if_empty(self, container_id: str) -> None:
         if not self._members[container_id].endpoints:
@@ -302,8 +293,8 @@ class Networks:
         publications = self._publications.release(container_id, of=endpoint)
         heirs = membership.left_by(endpoint, member.endpoints.values())
         try:
-            await self._act(self._plumbing.unpublish, publications)
-            await self._act(self._plumbing.detach, container_id, network, endpoint, heirs)
+            await self._turns.act(self._plumbing.unpublish, publications)
+            await self._turns.act(self._plumbing.detach, container_id, network, endpoint, heirs)
         finally:
             self._register.free(endpoint)
             self._forget_if_empty(container_id)
@@ -311,17 +302,19 @@ class Networks:
     async def sandbox(self, container_id: str) -> str:
         """The path of a container's network namespace; without any network when nothing was attached yet."""
         if container_id not in self._sandboxes:
+            await self._turns.settled()
             self._sandboxes.add(container_id)
             async with AsyncExitStack() as undo:
                 undo.push_async_callback(self.release_sandbox, container_id)
-                await self._act(self._plumbing.pin, container_id, self._pool.take(""))
+                await self._turns.act(self._plumbing.pin, container_id, self._pool.take(""))
                 undo.pop_all()
         return str(self._namespaces.path(container_id))
 
     async def release_sandbox(self, container_id: str) -> None:
-        """A container has stopped: its ports, addresses and namespace are free again. Idempotent.
+        """A container has stopped: whoever attaches next finds its ports, addresses and path free. Idempotent.
 
-        Its bridge ports are closed at once; the namespace itself is destroyed in a quiet moment.
+        The kernel's part is done while the caller goes on: the bridge ports are closed now, the namespace itself is destroyed
+        in a quiet moment.
         """
         member = self._members.pop(container_id, None)
         endpoints = list(member.endpoints.values()) if member else []
@@ -329,12 +322,14 @@ class Networks:
         if member is None and container_id not in self._sandboxes:
             return
         self._sandboxes.discard(container_id)
-        try:
-            self._pool.release(await self._act(self._plumbing.leave, container_id, endpoints, publications))
-        finally:
+
+        def free(fd: int | None) -> None:
+            self._pool.release(-1 if fd is None else fd)
             for endpoint in endpoints:
                 self._register.free(endpoint)
-            self._stir()
+            self._turns.stir()
+
+        self._turns.act_later(self._plumbing.leave, container_id, endpoints, publications, then=free)
 
     # --- ports ---
 
@@ -348,63 +343,26 @@ class Networks:
         async with AsyncExitStack() as undo:
             publication = self._hold(container_id, network, endpoint, ports, undo)
             if publication is not None:
-                undo.push_async_callback(self._act, self._plumbing.unpublish, [publication])
-                await self._act(self._plumbing.publish, publication)
-                await self._publications.serve(publication)
+                undo.push_async_callback(self._turns.act, self._plumbing.unpublish, [publication])
+                await self._turns.act(self._plumbing.publish, publication)
+                self._publications.serve(publication)
             undo.pop_all()
         return publication.bindings if publication is not None else ()
 
     async def unpublish(self, container_id: str) -> None:
         """Take back all that a container publishes."""
-        await self._act(self._plumbing.unpublish, self._publications.release(container_id))
+        await self._turns.act(self._plumbing.unpublish, self._publications.release(container_id))
 
     async def statistics(self, container_id: str) -> dict[str, dict[str, int]]:
         """A running container's counters by interface: rx_bytes, rx_packets, ... tx_dropped."""
         member = self._members.get(container_id)
         endpoints = [endpoint for endpoint in member.endpoints.values() if endpoint.host_interface] if member else []
-        return await self._act(self._plumbing.statistics, endpoints)
+        return await self._turns.act(self._plumbing.statistics, endpoints)
 
-    # --- threads ---
-
-    async def _act(self, act: Callable[..., T], *arguments: Any) -> T:
-        """Let the kernel do something, in its turn."""
-        self._last_act = time.monotonic()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, act, *arguments)
-
-    async def _chore(self, act: Callable[..., T], *arguments: Any) -> T:
-        """Let the kernel do something for which nobody waits."""
-        return await asyncio.get_running_loop().run_in_executor(self._chores, act, *arguments)
-
-    def _stir(self) -> None:
-        """There may be something to do for the loop."""
-        self._stirred.set()
-
-    async def _tend(self) -> None:
-        """The loop: keep the pool full and destroy what was released, when nobody waits for the kernel."""
-        while True:
-            await self._stirred.wait()
-            self._stirred.clear()
-            while (bridge := next(self._pool.lacking(), None)) is not None or self._pool.released:
-                quiet = time.monotonic() - self._last_act
-                if bridge is not None:
-                    await (self._fill(bridge) if quiet >= _FILL_AFTER_SECONDS else asyncio.sleep(_FILL_AFTER_SECONDS))
-                elif quiet >= _DESTROY_AFTER_SECONDS or self._pool.released >= _DESTROY_AT:
-                    await self._chore(self._pool.destroy_released)
-                else:
-                    await asyncio.sleep(_DESTROY_AFTER_SECONDS - quiet)
-
-    async def _fill(self, bridge: str) -> None:
-        network = next((record for record in self._register.list() if record.bridge == bridge and bridge), None)
-        try:
-            self._pool.put(await self._chore(self._plumbing.make_ready, network))
-        except OSError as error:
-            log.warning("Cannot prepare a network namespace for %s: %s", bridge or "containers", error)
-            self._pool.forget(bridge)
-
-
-def _first_interface(network: NetworkRecord) -> str:
-    """What the pool calls the interface of a namespace that it has plugged into a network."""
-    return f"{BridgeOptions.parse(network.spec.options).interface_prefix}0" if network.bridge else ""
+    def _make_ready(self, bridge: str) -> Sandbox:
+        """A namespace for the pool. Blocks."""
+        network = next((record for record in self._register.list() if record.bridge == bridge), None) if bridge else None
+        return self._plumbing.make_ready(network)
 
 
 def _check_endpoint(spec: EndpointSpec, *, user_made: bool) -> None:

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from orlop.kernel.netlink import Interface, Message, RouteSocket
 from orlop.network import ruleset
 from orlop.network.ipam import mac_of
 from orlop.network.sandboxes import Sandbox, new_interface_name, within, write_sysctl
-from orlop.spec.errors import Conflict, InvalidArgument, NotSupported
+from orlop.spec.errors import Conflict, InvalidArgument, NotSupported, Unavailable
 from orlop.spec.network import Endpoint, NetworkRecord, NetworkSpec
 
 ALIAS = "orlop network "  # how our bridges are known among others; the network's id follows
@@ -68,21 +69,26 @@ class BridgeOptions:
     gateway_mode: str = ""
     gateway_mode_ipv6: str = ""
 
-    @classmethod
-    def parse(cls, options: Mapping[str, str]) -> "BridgeOptions":
+    @staticmethod
+    def parse(options: Mapping[str, str]) -> "BridgeOptions":
         """Read Docker's options. Raises InvalidArgument for a bad value, NotSupported for an option that is not known."""
-        values: dict[str, object] = {}
-        for option, text in options.items():
-            if option not in _OPTIONS:
-                if option.startswith(_PREFIX):
-                    raise NotSupported(f"network option {option} is not supported")
-                continue  # somebody else's label: Docker keeps such options and so do we
-            field, parse = _OPTIONS[option]
-            try:
-                values[field] = parse(text)
-            except ValueError as error:
-                raise InvalidArgument(f"invalid value {text!r} for network option {option}") from error
-        return cls(**values)  # type: ignore[arg-type]  # each parser returns its field's type
+        return _parse_options(tuple(options.items()))
+
+
+@lru_cache(1024)
+def _parse_options(options: tuple[tuple[str, str], ...]) -> BridgeOptions:
+    values: dict[str, object] = {}
+    for option, text in options:
+        if option not in _OPTIONS:
+            if option.startswith(_PREFIX):
+                raise NotSupported(f"network option {option} is not supported")
+            continue  # somebody else's label: Docker keeps such options and so do we
+        field, parse = _OPTIONS[option]
+        try:
+            values[field] = parse(text)
+        except ValueError as error:
+            raise InvalidArgument(f"invalid value {text!r} for network option {option}") from error
+    return BridgeOptions(**values)  # type: ignore[arg-type]  # each parser returns its field's type
 
 
 _OPTIONS: dict[str, tuple[str, Callable[[str], object]]] = {
@@ -161,12 +167,14 @@ class BridgeDriver:
         """Make eth0, a port of the bridge."""
         options = BridgeOptions.parse(network.spec.options)
         sandbox.host_interface = new_interface_name()
-        sandbox.index = self._make_port(network, sandbox.host_interface, f"{options.interface_prefix}0", sandbox, options)
+        sandbox.index = self._make_port(network, sandbox.host_interface, first_interface(network), sandbox, options)
         sandbox.plugged = network.bridge
 
     def _make_port(self, network: NetworkRecord, name: str, peer: str, sandbox: Sandbox, options: BridgeOptions) -> int:
         """A veth pair `name` (on the bridge) and `peer` (inside); the index of `peer`."""
-        pair = netlink.veth(name, self._indexes.get(network.bridge, 0), peer, sandbox.fd, mtu=options.mtu)
+        if network.bridge not in self._indexes:
+            raise Unavailable(f"cannot attach to network {network.spec.name}: its bridge {network.bridge} could not be made")
+        pair = netlink.veth(name, self._indexes[network.bridge], peer, sandbox.fd, mtu=options.mtu)
         # With br_netfilter, a packet to a port that the same container publishes turns around on the bridge: hence hairpin.
         # Without it, the firewall never sees what stays on a bridge: hence isolated ports where containers may not talk.
         self._route.execute(pair, netlink.bridge_port(name, hairpin=True, isolated=not options.icc))
@@ -225,6 +233,11 @@ def elements(network: NetworkRecord) -> set[Element]:
     return ruleset.bridge_elements(
         network.bridge, subnets, icc=options.icc, internal=network.spec.internal, masquerade=options.masquerade
     )
+
+
+def first_interface(network: NetworkRecord) -> str:
+    """What `plug` calls the interface inside."""
+    return f"{BridgeOptions.parse(network.spec.options).interface_prefix}0"
 
 
 def gateway_interfaces(spec: NetworkSpec) -> list[Interface]:
