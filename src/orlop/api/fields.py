@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any, TypeVar
 
 from orlop.spec.errors import InvalidArgument, NotSupported
@@ -148,11 +149,18 @@ NULLABLE_MAP = Codec(_read_map, lambda value: dict(value) if value else None)
 SET = Codec(_read_set, lambda value: {key: {} for key in value} if value else None)
 
 
-def nested(table: Table, make: Callable[..., Any]) -> Codec:
-    """An object that is a noun of its own."""
-    return Codec(
-        lambda value, path: make(**read(table, Fields(value, path))), lambda noun: None if noun is None else write(table, noun)
-    )
+def nested(table: Table, make: type[Any]) -> Codec:
+    """An object that is a noun (a dataclass) of its own; what has no default there must be given."""
+    needed = {one.name for one in dataclass_fields(make) if one.default is MISSING and one.default_factory is MISSING}
+
+    def read_one(value: Any, path: str) -> Any:
+        found = read(table, Fields(value, path))
+        for row in table:
+            if row.attribute in needed and row.attribute not in found:
+                raise InvalidArgument(f"invalid JSON: {path}.{row.key} is missing")
+        return make(**found)
+
+    return Codec(read_one, lambda noun: None if noun is None else write(table, noun))
 
 
 def array(codec: Codec, empty: Any = None) -> Codec:

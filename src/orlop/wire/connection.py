@@ -22,7 +22,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], None]
 
 MOST_PIPELINED = 64 * 1024  # bytes of further requests kept while one is being answered
 FAIR_SHARE = 1024 * 1024  # bytes of one stream before others get their turn
-LINGER_SECONDS = 10.0  # how long a client may go on sending a body that nobody wants
+LINGER_SECONDS = 30.0  # how long a client may go on sending a body that nobody wants
 BODILESS = frozenset({204, 304})
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 
@@ -111,7 +111,6 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._input_ended = True
-        self._keep_alive = False
         if self._body is not None:
             self._body.fail()
         if not self._busy:
@@ -152,7 +151,7 @@ class Connection(asyncio.Protocol):
             try:
                 if end < 0:
                     _check_unfinished(self._input)
-                    return
+                    break
                 if end > LARGEST_HEAD:
                     raise Malformed("request header fields too large", 431)
                 head = parse_head(self._input[:end].lstrip(b"\r\n"))
@@ -161,6 +160,8 @@ class Connection(asyncio.Protocol):
             except Malformed as error:
                 self._hang_up(error)
                 return
+        if self._input_ended and not self._busy:
+            self._transport.close()
 
     def _begin(self, head: Head, rest: bytes) -> None:
         body = Body(head.length, self._pace)
@@ -173,7 +174,7 @@ class Connection(asyncio.Protocol):
             self._body = None if body.complete else body
         if self._input_ended:
             body.fail()
-        self._keep_alive = head.keep_alive and not self._input_ended and not self._site.closing
+        self._keep_alive = head.keep_alive and not self._site.closing
         self._busy = True
         request = Request(head.method, head.target, head.headers, body)
         reply = self._site.handler(request)
@@ -188,6 +189,7 @@ class Connection(asyncio.Protocol):
         """The reply is out. What is left of the body is read and dropped, else the client would see its connection reset
         and miss the reply (unix(7) and tcp(7) drop what is queued when unread data is thrown away)."""
         self._busy = self._abandonable = False
+        request.body.discard()
         if self._lost:
             return
         if self._body is not None:
@@ -195,7 +197,6 @@ class Connection(asyncio.Protocol):
                 self._keep_alive = False
                 self._body = None
             else:
-                self._body.discard()
                 self._linger = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
                 return
         self._next()
@@ -246,7 +247,7 @@ class Connection(asyncio.Protocol):
                 await self._send_stream(request, reply, chunks_allowed)
             else:
                 await self._hijack(request, reply)
-        except ConnectionError:
+        except ClientGone:
             self._transport.abort()
         except asyncio.CancelledError:
             self._transport.abort()

@@ -51,6 +51,8 @@ class Splice(Session):
         try:
             if self._backlog is not None:
                 async for chunk in self._backlog:
+                    if self._left.done():
+                        return
                     self._transport.write(chunk)
                     if self._congested and not self._left.done():
                         self._uncongested = self._loop.create_future()
@@ -99,7 +101,7 @@ class Splice(Session):
 
     def eof_received(self) -> bool:
         self._input_ended = True
-        if self._stdin and not self._unsent:
+        if self._stdin and not self._unsent and not self._over.done():
             self._end_stdin()
         if self._over.done():
             self._leave()

@@ -87,6 +87,17 @@ async def test_requests_in_one_packet_are_answered_in_order(tmp_path: Path) -> N
 
 
 @dialogue
+async def test_pipelined_requests_are_answered_also_after_the_end_of_input(tmp_path: Path) -> None:
+    async def slow(request: Request) -> Response:
+        await asyncio.sleep(0.05)
+        return Response(200, request.path.encode())
+
+    async with running(tmp_path, slow) as server:
+        answer = await server.say(b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n\r\n")
+        assert [part.split(b"\r\n\r\n")[1] for part in answer.split(b"HTTP/1.1 200 OK")[1:]] == [b"/a", b"/b", b"/c"]
+
+
+@dialogue
 async def test_a_request_may_come_byte_by_byte(tmp_path: Path) -> None:
     async with running(tmp_path, echo) as server:
         reader, writer = await server.open()
