@@ -274,9 +274,9 @@ class Connection(asyncio.Protocol):
         self._abandonable = True
         if not chunks_allowed:
             self._keep_alive = False
+        if self._lost and self._task:
+            self._task.cancel()  # at the first wait, for only a generator that has begun frees what it holds when closed
         async with aclosing(reply.chunks) as chunks:
-            if self._lost:
-                return
             write = self._transport.write
             write(self._head(reply.status, reply.content_type, reply.headers, CHUNKED if chunks_allowed else ""))
             if request.method == "HEAD":

@@ -299,6 +299,29 @@ async def test_a_stream_ends_when_the_client_goes(tmp_path: Path) -> None:
 
 
 @dialogue
+async def test_a_stream_for_a_client_that_has_gone_already_still_frees_what_it_holds(tmp_path: Path) -> None:
+    freed = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            await asyncio.Event().wait()
+            yield b"never"
+        finally:
+            freed.set()
+
+    async def slow(request: Request) -> Stream:
+        await asyncio.sleep(0.2)
+        return Stream(endless())
+
+    async with running(tmp_path, slow) as server:
+        _, writer = await server.open()
+        writer.write(b"POST / HTTP/1.1\r\n\r\n")
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.wait_for(freed.wait(), 2)
+
+
+@dialogue
 async def test_a_get_is_cancelled_when_the_client_goes_but_a_post_runs_to_its_end(tmp_path: Path) -> None:
     ended: asyncio.Queue[str] = asyncio.Queue()
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -145,6 +146,15 @@ def test_without_a_certificate_or_without_tls_nobody_is_let_in(tmp_path: Path) -
 def test_a_wrong_certificate_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="cannot use the TLS certificate"):
         tls_context(certificate=str(tmp_path / "none.pem"), key=str(tmp_path / "none.pem"))
+
+
+def test_sockets_that_systemd_opened_are_taken(tmp_path: Path) -> None:
+    (one,) = listen(f"unix://{tmp_path}/s", groups=())
+    program = "from orlop.wire.listen import listen; print([one.getsockname() for one in listen('fd://')])"
+    script = f'exec 3<&{one.fileno()}; export LISTEN_PID=$$ LISTEN_FDS=1; exec {sys.executable} -c "$0"'
+    done = subprocess.run(["bash", "-c", script, program], pass_fds=[one.fileno()], capture_output=True, text=True, check=False)
+    one.close()
+    assert done.stdout.strip() == f"['{tmp_path}/s']", done.stderr
 
 
 def test_addresses(tmp_path: Path) -> None:
