@@ -112,9 +112,7 @@ class _Holding:
         """Serve the keeper at the other end of `channel`, then those that come after it."""
         syscalls.set_process_title(f"orlop-holder {self._name}")
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signals, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signals = children_pipe()
         while True:
             started = time.monotonic()
             channel = channel or self._start_keeper()
@@ -181,6 +179,15 @@ class _Holding:
                     self._held[key].status = ended[1]
                     with contextlib.suppress(OSError):
                         _send(channel, [key, ended[1]])
+
+
+def children_pipe() -> int:
+    """A pipe that gets a byte whenever a child ends. System calls go on meanwhile (SA_RESTART)."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.siginterrupt(signal.SIGCHLD, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    return reader
 
 
 def _close_all_but(kept: int) -> None:

@@ -6,7 +6,9 @@ at the end of this file, is all that there is. What steps share is a State.
 What the child tells over `report_fd`, a SOCK_SEQPACKET socket that execve closes:
   - end of file alone: the program was executed;
   - `{"error": message, "exit_code": 126|127|128}`: it was not, and the child has exited with that code;
-  - `tty` with a descriptor (SCM_RIGHTS): the master of its terminal, of which it has the other end as 0, 1 and 2.
+  - `tty` with a descriptor (SCM_RIGHTS): the master of its terminal, of which it has the other end as 0, 1 and 2;
+  - `sync`: it waits for an answer, the container's state in JSON (only with hooks);
+  - `ready`: all is prepared, and it waits at the gate (only where `create` and `start` are two).
 
 Until `pivot`, the host's mounts are in view, and every path of the container is opened under `root_fd` by rules of openat2(2)
 that no symbolic link of an image can break. What must be written to /proc is written then, to the host's own.
@@ -20,10 +22,11 @@ import errno
 import json
 import os
 import resource
+import select
 import stat
 
 from orlop.kernel import mounts, paths, syscalls, terminal
-from orlop.runtime import identity, rootfs
+from orlop.runtime import hooks, identity, rootfs
 from orlop.runtime.steps import CANNOT_START, COMMAND_NOT_EXECUTABLE, COMMAND_NOT_FOUND, State, StepFailed, explain
 
 TYPE_CHECKING = False
@@ -50,11 +53,24 @@ def run(plan: dict[str, Any], report_fd: int, target_pidfd: int = -1) -> NoRetur
 
 
 def fail(report_fd: int, message: str, exit_code: int) -> NoReturn:
-    """Tell why the program was not executed, and end."""
+    """Tell why the program was not executed, and end. Where nobody listens any more (after the gate), tell it on stderr."""
+    report = json.dumps({"error": message[:60_000], "exit_code": exit_code}).encode()
     try:
-        os.write(report_fd, json.dumps({"error": message, "exit_code": exit_code}).encode()[:60_000])
+        _send(report_fd, report)
+    except OSError:
+        os.write(2, f"{message}\n".encode())
     finally:
         os._exit(exit_code)
+
+
+def _send(socket_fd: int, message: bytes, fd: int = -1) -> None:
+    """A message, perhaps with a descriptor; never a SIGPIPE."""
+    rights = [] if fd < 0 else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))]
+    connection = _socket.socket(fileno=socket_fd)
+    try:
+        connection.sendmsg([message], rights, _socket.MSG_NOSIGNAL)
+    finally:
+        connection.detach()
 
 
 # --- namespaces and what is set in them ---
@@ -140,6 +156,36 @@ def _write(path: str, content: str) -> None:
         os.close(fd)
 
 
+# --- meeting whoever started us ---
+
+
+def _sync(state: State) -> None:
+    """Let our parent run the hooks of its side; it answers with the container's state, or goes away."""
+    _send(state.report_fd, b"sync")
+    state.description = os.read(state.report_fd, 65536)
+    if not state.description:
+        raise StepFailed("whoever started the container has gone away")
+
+
+def _hooks(state: State, point: str, wanted: list[list[Any]]) -> None:
+    for path, args, env, timeout in wanted:
+        hooks.run_hook(point, path, args, env, timeout, state.description)
+
+
+def _gate(state: State, path: str) -> None:
+    """Open the gate's FIFO while the host's files are in view."""
+    state.gate_fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _await(state: State) -> None:
+    """Wait at the gate."""
+    _send(state.report_fd, b"ready")
+    poll = select.poll()
+    poll.register(state.gate_fd, select.POLLIN)
+    poll.poll()
+    os.close(state.gate_fd)
+
+
 # --- the process ---
 
 
@@ -155,7 +201,7 @@ def _terminal(state: State, rows: int, columns: int, bind_console: bool) -> None
             syscalls.move_mount(tree, "", target, "")
             os.close(tree)
             os.close(target)
-        _send_fd(state.report_fd, b"tty", master)
+        _send(state.report_fd, b"tty", master)
         terminal.control(slave)
         for fd in (0, 1, 2):
             os.dup2(slave, fd)
@@ -163,14 +209,6 @@ def _terminal(state: State, rows: int, columns: int, bind_console: bool) -> None
         raise StepFailed(f"cannot make a terminal: {explain(error)}") from error
     os.close(master)
     os.close(slave)
-
-
-def _send_fd(socket_fd: int, message: bytes, fd: int) -> None:
-    connection = _socket.socket(fileno=socket_fd)
-    try:
-        connection.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))])
-    finally:
-        connection.detach()
 
 
 def _rlimit(state: State, number: int, name: str, soft: int, hard: int) -> None:
@@ -254,6 +292,11 @@ OPERATIONS: dict[str, Any] = {
     "sysctl": _sysctl,
     "oom_score_adj": _oom_score_adj,
     "label": identity.process_label,
+    # whoever started us
+    "sync": _sync,
+    "hooks": _hooks,
+    "gate": _gate,
+    "await": _await,
     # the root
     "root": rootfs.mount_root,
     "mount": rootfs.mount,

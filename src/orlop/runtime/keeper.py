@@ -24,7 +24,7 @@ from orlop.runtime import holder as holding
 from orlop.runtime import loop as events
 from orlop.runtime import wards
 from orlop.runtime.client import Client
-from orlop.runtime.journal import Journal, pipe
+from orlop.runtime.journal import Journal
 from orlop.runtime.launch import Launch
 from orlop.runtime.logs import LogFile
 from orlop.runtime.loop import Loop
@@ -74,10 +74,8 @@ class Keeper:
         listener.setblocking(False)
         self._loop.watch(listener.fileno(), events.READ, lambda mask: self._accept(listener))
         self._watch_holder()
-        wakeup, signalled = pipe()
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
-        self._loop.watch(wakeup, events.READ, lambda mask: self._on_child(wakeup))
+        children = holding.children_pipe()
+        self._loop.watch(children, events.READ, lambda mask: self._on_child(children))
         with open(f"{self._root}/keeper.pid", "w") as file:
             file.write(f"{os.getpid()}\n")
         self._quit_if_idle()
@@ -103,9 +101,9 @@ class Keeper:
     def _busy(self) -> bool:
         return bool(self._clients or self._ending) or any("exit" not in ward.document for ward in self._wards.values())
 
-    def _on_child(self, wakeup: int) -> None:
+    def _on_child(self, children: int) -> None:
         """Children are waited for by their pidfds. Those of others that became ours are reaped here, when there is time."""
-        os.read(wakeup, 4096)
+        os.read(children, 4096)
         if not self._reaping:
             self._reaping = True
             self._loop.lazily(self._reap_strangers)

@@ -16,7 +16,7 @@ import base64
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orlop.kernel import capabilities, limits, namespaces, seccomp
@@ -29,6 +29,8 @@ from orlop.spec.mounts import Mount
 from orlop.spec.runtime import (
     INFINITY,
     Device,
+    Hook,
+    Hooks,
     IdMapping,
     Linux,
     RuntimeMount,
@@ -83,9 +85,12 @@ _SYSCTL_NAME = re.compile(r"[A-Za-z0-9_-]+([./][A-Za-z0-9_:@*-]+)+")
 
 
 def start_plan(
-    spec: RuntimeSpec, *, rootfs: Sequence[Mount], mountpoint: str, host: Host, layout: Layout | None = None
+    spec: RuntimeSpec, *, rootfs: Sequence[Mount], mountpoint: str, host: Host, layout: Layout | None = None, gate: str = ""
 ) -> dict[str, Any]:
-    """How to start a container. Raises InvalidArgument, or NotSupported naming what this runtime cannot do."""
+    """How to start a container. With `gate`, a FIFO's path, its program waits there until something is written to it.
+
+    Raises InvalidArgument, or NotSupported naming what this runtime cannot do.
+    """
     process, linux = _required(spec)
     kinds = {namespace.type: namespace.path for namespace in linux.namespaces}
     made = {kind for kind, path in kinds.items() if not path}
@@ -100,8 +105,11 @@ def start_plan(
         *([_terminal_step(process, bind_console=True)] if process.terminal else []),
         *_cover_steps(linux),
         *_system_steps(spec, kinds),
+        *([["sync"]] if spec.hooks != Hooks() else []),
+        *_hook_steps("createContainer", spec.hooks.create_container),
+        *([["gate", gate]] if gate else []),
         ["pivot", propagation, bool(spec.root and spec.root.readonly)],
-        *_process_steps(process, linux, host, make_cwd=True),
+        *_process_steps(process, linux, host, make_cwd=True, last=_last_steps(spec, gate)),
     ]
     return {
         "clone_flags": flags & ~(CLONE_NEWCGROUP | CLONE_NEWTIME),  # these two are taken later: see _namespace_steps
@@ -127,7 +135,7 @@ def exec_plan(process: RuntimeProcess, *, spec: RuntimeSpec, host: Host) -> dict
         *_early_steps(process),
         ["enter", flags],
         *([_terminal_step(process, bind_console=False)] if process.terminal else []),
-        *_process_steps(process, linux, host, make_cwd=False),
+        *_process_steps(process, linux, host, make_cwd=False, last=()),
     ]
     return {
         "clone_flags": 0,
@@ -157,7 +165,22 @@ def _required(spec: RuntimeSpec) -> tuple[RuntimeProcess, Linux]:
         raise NotSupported("linux.namespaces: a container without a mount namespace of its own is not supported")
     if linux.rootfs_propagation and linux.rootfs_propagation not in PROPAGATION:
         raise InvalidArgument(f"linux.rootfsPropagation: unknown value {linux.rootfs_propagation}")
+    if refused := [name for name, said in _unsupported(process, linux).items() if said]:
+        raise NotSupported(f"{refused[0]} is not supported")
     return process, linux
+
+
+def _unsupported(process: RuntimeProcess, linux: Linux) -> dict[str, object]:
+    return {
+        "process.scheduler": process.scheduler,
+        "process.ioPriority": process.io_priority,
+        "process.execCPUAffinity": process.exec_cpu_affinity,
+        "linux.intelRdt": linux.intel_rdt,
+        "linux.memoryPolicy": linux.memory_policy,
+        "linux.netDevices": linux.net_devices,
+        "linux.personality": linux.personality,
+        "linux.mountLabel": linux.mount_label,
+    }
 
 
 # --- namespaces ---
@@ -283,7 +306,21 @@ def _check_sysctl(key: str, kinds: Mapping[str, str]) -> None:
 # --- the process ---
 
 
-def _process_steps(process: RuntimeProcess, linux: Linux, host: Host, *, make_cwd: bool) -> Iterator[Step]:
+def _hook_steps(point: str, hooks: Sequence[Hook]) -> Iterator[Step]:
+    if hooks:
+        yield ["hooks", point, [[hook.path, list(hook.args), list(hook.env), hook.timeout] for hook in hooks]]
+
+
+def _last_steps(spec: RuntimeSpec, gate: str) -> Iterator[Step]:
+    """What comes once all is prepared, while the process still has its rights."""
+    if gate:
+        yield ["await"]
+    yield from _hook_steps("startContainer", spec.hooks.start_container)
+
+
+def _process_steps(
+    process: RuntimeProcess, linux: Linux, host: Host, *, make_cwd: bool, last: Iterable[Step]
+) -> Iterator[Step]:
     user, granted = process.user, process.capabilities
     bounding = frozenset(granted.bounding if granted else ()) & host.capabilities
     yield ["user", user.name, user.uid, user.gid, list(user.additional_gids), list(user.groups)]
@@ -293,6 +330,7 @@ def _process_steps(process: RuntimeProcess, linux: Linux, host: Host, *, make_cw
     drop = sorted(capabilities.NUMBER[name] for name in host.capabilities - bounding)
     yield ["identity", drop, 0o022 if user.umask is None else user.umask]
     yield ["find", process.args[0]]
+    yield from last
     masks = [capabilities.mask_of(frozenset(names) & bounding) for names in _capability_sets(process)]
     program, flags = seccomp.compiled(linux.seccomp, host.machine, host.x32) if linux.seccomp else (b"", 0)
     yield ["confine", masks, process.no_new_privileges, base64.b64encode(program).decode(), flags]

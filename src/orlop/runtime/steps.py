@@ -20,11 +20,25 @@ class StepFailed(Exception):
 class State:
     """What one step leaves for the next."""
 
-    __slots__ = ("env", "gid", "groups", "home", "program", "report_fd", "root_fd", "target_pidfd", "uid")
+    __slots__ = (
+        "description",
+        "env",
+        "gate_fd",
+        "gid",
+        "groups",
+        "home",
+        "program",
+        "report_fd",
+        "root_fd",
+        "target_pidfd",
+        "uid",
+    )
 
     def __init__(self, plan: dict[str, Any], report_fd: int, target_pidfd: int) -> None:
         self.report_fd, self.target_pidfd = report_fd, target_pidfd
         self.root_fd = -1  # the container's root, O_PATH
+        self.gate_fd = -1  # a FIFO: what is written to it lets us go on
+        self.description = b""  # the container's state in JSON, for hooks
         self.env: dict[str, str] = plan["env"]
         self.uid = self.gid = 0
         self.groups: list[int] = []

@@ -69,12 +69,14 @@ class Ward:
         os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
 
     def forget(self) -> None:
-        """Delete the document, and the container's directory if nothing else is in it."""
+        """Delete the document; a container's whole directory."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
-        if not self.is_exec:
-            with contextlib.suppress(OSError):
-                os.rmdir(os.path.dirname(self._path))
+            if not self.is_exec:
+                directory = os.path.dirname(self._path)
+                for name in os.listdir(directory):
+                    os.unlink(f"{directory}/{name}")
+                os.rmdir(directory)
 
     def close(self) -> None:
         """Close what keeps the process's remains alive in the kernel."""
