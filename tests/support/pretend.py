@@ -345,3 +345,26 @@ async def world(root: Path):
         yield made
         for task in tuple(made.tasks):
             task.cancel()
+
+
+async def until(condition):
+    """Let the loops run until something holds; fails after some seconds."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come to that")
+
+
+def story(test):
+    """Make an async test, which takes a world, a plain one."""
+
+    def run(tmp_path):
+        async def inside():
+            async with asyncio.timeout(20), world(tmp_path) as made:
+                await test(made)
+
+        asyncio.run(inside())
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run

@@ -1,29 +1,13 @@
 """The life of containers over a wall that pretends: states, codes, events and their order, policies."""
 
 import asyncio
-import functools
 
 import pytest
 
 from orlop.spec.container import HealthSpec, ProcessDefaults, RestartPolicy, Status
 from orlop.spec.errors import Conflict, InvalidArgument, NotFound, NotModified, StartFailed
 from orlop.spec.network import PortBinding
-from support.pretend import SECOND, world
-
-
-def story(test):
-    """Run an async test in a world of its own."""
-
-    @functools.wraps(test)
-    def run(tmp_path):
-        async def inside():
-            async with asyncio.timeout(20), world(tmp_path) as made:
-                await test(made)
-
-        asyncio.run(inside())
-
-    del run.__wrapped__  # pytest would ask for the parameters of the inner one
-    return run
+from support.pretend import SECOND, story, until
 
 
 @story
@@ -148,9 +132,7 @@ async def test_on_failure_restarts_a_bounded_number_of_times(w):
     for count in (1, 2):
         await w.end(container, 1)
         assert (w.get().status, w.get().restart_count) == (Status.RESTARTING, count)
-        while w.get().status is Status.RESTARTING:
-            await asyncio.sleep(0.01)
-        assert w.get().status is Status.RUNNING
+        await until(lambda: w.get().status is Status.RUNNING)
     await w.end(container, 1)
     assert (w.get().status, w.get().restart_count, w.get().exit_code) == (Status.EXITED, 2, 1)
 
@@ -239,8 +221,7 @@ async def test_health_goes_from_starting_to_healthy_and_is_told(w):
     w.containers.health._probe = probe
     container = await w.run(process=ProcessDefaults(healthcheck=check))
     assert w.get().health.status == "starting"
-    while not any("unhealthy" in action for action in w.actions()):
-        await asyncio.sleep(0.01)
+    await until(lambda: any("unhealthy" in action for action in w.actions()))
     assert [action for action in w.actions() if action.startswith("health")][:2] == [
         "health_status: healthy",
         "health_status: unhealthy",
