@@ -101,7 +101,7 @@ _ATTRIBUTES = {
 _ATIME = {MS_NOATIME: syscalls.MOUNT_ATTR_NOATIME, MS_STRICTATIME: syscalls.MOUNT_ATTR_STRICTATIME, MS_RELATIME: 0}
 
 # "rro", "rnosuid" ... : the same for a mount and all beneath it (OCI runtime spec, "Linux mount options").
-_RECURSIVE = frozenset(
+RECURSIVE = frozenset(
     f"r{name}"
     for name in (
         "ro",
@@ -140,7 +140,7 @@ class Options:
                 self._flag(option)
             elif option in PROPAGATION:
                 self.propagation.append(PROPAGATION[option])
-            elif option in _RECURSIVE:
+            elif option in RECURSIVE:
                 _attribute(self.recursive_attributes, *FLAGS[option[1:]])
             elif option == "tmpcopyup":
                 self.copy_up = True

@@ -33,7 +33,7 @@ Code = list[Instruction]
 Outcome = int | tuple[Instruction, ...]  # an action, or code that ends in one
 
 # linux/seccomp.h; those marked carry data in the low 16 bits
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_KILL": 0x0000_0000,
     "SCMP_ACT_KILL_THREAD": 0x0000_0000,
     "SCMP_ACT_KILL_PROCESS": 0x8000_0000,
@@ -44,9 +44,9 @@ _ACTIONS = {
     "SCMP_ACT_ALLOW": 0x7FFF_0000,
 }
 _WITH_DATA = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
-_KILL_PROCESS = _ACTIONS["SCMP_ACT_KILL_PROCESS"]
-_NO_SUCH_CALL = _ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS
-_FLAGS = {
+_KILL_PROCESS = ACTIONS["SCMP_ACT_KILL_PROCESS"]
+_NO_SUCH_CALL = ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS
+FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0,  # one thread only is there: nothing to synchronise
     "SECCOMP_FILTER_FLAG_LOG": syscalls.SECCOMP_FILTER_FLAG_LOG,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": syscalls.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
@@ -61,7 +61,7 @@ class _Architecture(NamedTuple):
 
 _X86_64, _X32 = "SCMP_ARCH_X86_64", "SCMP_ARCH_X32"
 _X32_BIT = 0x4000_0000
-_ARCHITECTURES = {
+ARCHITECTURES = {
     _X86_64: _Architecture("x86_64", 0xC000_003E, True),
     "SCMP_ARCH_X86": _Architecture("x86", 0x4000_0003, False),
     _X32: _Architecture("x32", 0xC000_003E, True),  # the same audit number: told apart by _X32_BIT of the call's number
@@ -79,19 +79,19 @@ def compiled(profile: Seccomp, machine: str, x32: bool = True) -> tuple[bytes, i
     """
     if profile.listener_path or any(rule.action == "SCMP_ACT_NOTIFY" for rule in profile.syscalls):
         raise NotSupported("linux.seccomp: SCMP_ACT_NOTIFY is not supported")
-    if unknown := set(profile.flags) - set(_FLAGS):
+    if unknown := set(profile.flags) - set(FLAGS):
         raise NotSupported(f"linux.seccomp: the flag {min(unknown)} is not supported")
     names = dict.fromkeys((NATIVE[machine], *profile.architectures))
-    code = assemble(profile, [name for name in names if name in _ARCHITECTURES], x32)
+    code = assemble(profile, [name for name in names if name in ARCHITECTURES], x32)
     if len(code) > _MOST_INSTRUCTIONS:
         raise InvalidArgument(f"linux.seccomp: the profile is too large: {len(code)} instructions")
-    flags = sum({_FLAGS[flag] for flag in profile.flags})
+    flags = sum({FLAGS[flag] for flag in profile.flags})
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code), flags
 
 
 def assemble(profile: Seccomp, architectures: Collection[str], x32: bool = True) -> Code:
     """The filter's instructions, for architectures of which the specification's names are given."""
-    trees = {name: _tree(profile, _ARCHITECTURES[name]) for name in architectures if x32 or name != _X32}
+    trees = {name: _tree(profile, ARCHITECTURES[name]) for name in architectures if x32 or name != _X32}
     if not x32 and _X32 in architectures:
         trees[_X32] = [(RETURN, 0, 0, _NO_SUCH_CALL)]
     code: Code = [(LOAD, 0, 0, _ARCH)]
@@ -101,7 +101,7 @@ def assemble(profile: Seccomp, architectures: Collection[str], x32: bool = True)
         body = [(LOAD, 0, 0, _NR), *tree]
         if name == _X86_64:
             body = _told_apart(tree, trees.get(_X32))
-        code += [(JEQ, 1, 0, _ARCHITECTURES[name].audit), (JUMP, 0, 0, len(body)), *body]
+        code += [(JEQ, 1, 0, ARCHITECTURES[name].audit), (JUMP, 0, 0, len(body)), *body]
     return [*code, (RETURN, 0, 0, _KILL_PROCESS)]
 
 
@@ -125,11 +125,11 @@ def _tables() -> Mapping[str, Mapping[str, int]]:
 
 
 def _action(name: str, data: int | None, where: str) -> int:
-    if name not in _ACTIONS:
+    if name not in ACTIONS:
         raise InvalidArgument(f"{where}: unknown action {name}")
     if name not in _WITH_DATA:
-        return _ACTIONS[name]
-    return _ACTIONS[name] | (errno.EPERM if data is None else data) & 0xFFFF
+        return ACTIONS[name]
+    return ACTIONS[name] | (errno.EPERM if data is None else data) & 0xFFFF
 
 
 def _outcomes(rules: Iterable[SyscallRule], numbers: Mapping[str, int], default: int, wide: bool) -> dict[int, Outcome]:
@@ -166,9 +166,9 @@ def _when(arguments: Iterable[SyscallArgument], action: int, wide: bool) -> Code
     """Return `action` when all conditions hold, else fall through."""
     code: Code = []
     for argument in arguments:
-        if argument.op not in _COMPARISONS or not 0 <= argument.index <= 5:
+        if argument.op not in COMPARISONS or not 0 <= argument.index <= 5:
             raise InvalidArgument(f"linux.seccomp: bad condition {argument.op} on argument {argument.index}")
-        code += _COMPARISONS[argument.op](argument, wide)
+        code += COMPARISONS[argument.op](argument, wide)
     code.append((RETURN, 0, 0, action))
     if len(code) > _FURTHEST:
         raise InvalidArgument("linux.seccomp: too many conditions in one rule")
@@ -219,7 +219,7 @@ def _ordered(jump: int, *, holds_when_true: bool) -> Callable[[SyscallArgument, 
     return compare
 
 
-_COMPARISONS: Mapping[str, Callable[[SyscallArgument, bool], Code]] = {
+COMPARISONS: Mapping[str, Callable[[SyscallArgument, bool], Code]] = {
     "SCMP_CMP_EQ": _equal,
     "SCMP_CMP_NE": _not_equal,
     "SCMP_CMP_MASKED_EQ": _masked_equal,

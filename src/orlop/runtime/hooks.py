@@ -1,4 +1,4 @@
-"""Hooks of the OCI runtime specification: programs that get the container's state on stdin. Import-light: the keeper imports it."""
+"""Hooks of the OCI runtime specification: programs that get the container's state on stdin. Import-light, for the keeper."""
 
 from __future__ import annotations
 

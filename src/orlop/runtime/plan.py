@@ -28,6 +28,7 @@ from orlop.spec.host import Host
 from orlop.spec.mounts import Mount
 from orlop.spec.runtime import (
     INFINITY,
+    CapabilitySets,
     Device,
     Hook,
     Hooks,
@@ -331,16 +332,18 @@ def _process_steps(
     yield ["identity", drop, 0o022 if user.umask is None else user.umask]
     yield ["find", process.args[0]]
     yield from last
-    masks = [capabilities.mask_of(frozenset(names) & bounding) for names in _capability_sets(process)]
+    masks = _capability_masks(process, bounding)
     program, flags = seccomp.compiled(linux.seccomp, host.machine, host.x32) if linux.seccomp else (b"", 0)
     yield ["confine", masks, process.no_new_privileges, base64.b64encode(program).decode(), flags]
     yield ["execute", list(process.args)]
 
 
-def _capability_sets(process: RuntimeProcess) -> tuple[tuple[str, ...], ...]:
-    """Permitted, effective, inheritable, ambient."""
-    granted = process.capabilities
-    return (granted.permitted, granted.effective, granted.inheritable, granted.ambient) if granted else ((), (), (), ())
+def _capability_masks(process: RuntimeProcess, bounding: frozenset[str]) -> list[int]:
+    """Permitted, effective, inheritable, ambient. The kernel has no ambient ones that are not inheritable too."""
+    granted = process.capabilities or CapabilitySets()
+    sets = (granted.permitted, granted.effective, granted.inheritable, granted.ambient)
+    permitted, effective, inheritable, ambient = (capabilities.mask_of(frozenset(names) & bounding) for names in sets)
+    return [permitted, effective & permitted, inheritable, ambient & permitted & inheritable]
 
 
 def _rlimit_step(limit: RuntimeRlimit) -> Step:
