@@ -16,6 +16,17 @@ OMITTED: "dict[str, Any]" = {
     **dict.fromkeys(("Labels", "ExposedPorts", "Volumes", "Options", "Tmpfs", "Sysctls", "Annotations"), {}),
 }
 MISSING = object()
+# What JSON's null is in Go's types, where it is not a list: a map, or a pointer to nothing.
+NULL_MAPS = frozenset(("Labels", "ExposedPorts", "Volumes", "Options", "PortBindings", "Ports", "Networks", "Annotations", "Sysctls", "DriverOpts"))
+NULL_POINTERS = frozenset(("Health", "Healthcheck", "Init", "IPAMConfig", "OomKillDisable", "PidsLimit", "MemorySwappiness", "StopTimeout", "UsageData"))
+
+
+class Null(list):  # type: ignore[type-arg]
+    """A slice that is nil: prints as [], is null in JSON."""
+
+
+class NullMap(dict):  # type: ignore[type-arg]
+    """A map that is nil: prints as map[], is null in JSON."""
 
 
 class TemplateError(Exception):
@@ -35,7 +46,11 @@ def field_of(value: "Any", name: str, path: str) -> "Any":
         if found is MISSING:
             found = OMITTED.get(name, MISSING)
         if found is MISSING:
-            raise TemplateError(f'<{path}>: map has no entry for key "{name}"')
+            if name != "Health":
+                raise TemplateError(f'<{path}>: map has no entry for key "{name}"')
+            return None
+        if found is None and name not in NULL_POINTERS:
+            return NullMap() if name in NULL_MAPS else Null()
         return found
     if value is None:
         raise TemplateError(f"<{path}>: nil pointer evaluating interface {{}}.{name}")
@@ -56,7 +71,7 @@ def text_of(value: "Any") -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        return "<no value>"
+        return "<nil>"
     return _inner(value)
 
 
@@ -66,9 +81,9 @@ def _inner(value: "Any") -> str:
     if value is None:
         return "<nil>"
     if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{_inner(item)}" for key, item in sorted(value.items())) + "]"
+        return "map[" + " ".join(f"{key}:{_inner(item) if item != {} else '{}'}" for key, item in sorted(value.items())) + "]"
     if isinstance(value, (list, tuple)):
-        return "[" + " ".join(_inner(item) for item in value) + "]"
+        return "[" + " ".join(_struct(item) if isinstance(item, dict) else _inner(item) for item in value) + "]"
     if isinstance(value, Row):
         return "{" + " ".join(_inner(item) for item in value.plain().values()) + "}"
     if callable(value):
@@ -76,7 +91,14 @@ def _inner(value: "Any") -> str:
     return str(value)
 
 
+def _struct(value: "dict[str, Any]") -> str:
+    """An object in a list is a struct to Go, which prints the values alone."""
+    return "{" + " ".join(_inner(item) for item in value.values()) + "}"
+
+
 def _json(value: "Any") -> str:
+    if isinstance(value, (Null, NullMap)):
+        return "null"
     return dumps(value.plain() if isinstance(value, Row) else value)
 
 
@@ -104,7 +126,7 @@ def _truncate(text: str, length: int) -> str:
 def _index(value: "Any", *keys: "Any") -> "Any":
     for key in keys:
         if isinstance(value, dict):
-            value = value.get(key)
+            value = value.get(key, "")
         elif value is None:
             raise TypeError("index of untyped nil")
         elif not isinstance(key, int):

@@ -37,8 +37,13 @@ def act(client: "Client", ref: str, verb: str, **fields: "str | int | None") -> 
     client.call("POST", f"{_path(ref)}/{verb}{query(fields)}")
 
 
-def remove(client: "Client", ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
-    client.call("DELETE", f"{_path(ref)}{query({'force': force, 'v': volumes, 'link': link})}")
+def begin_act(client: "Client", ref: str, verb: str, **fields: "str | int | None") -> "Connection":
+    """The same, only asked for: read `.response()` later. So many containers are acted on at once."""
+    return client.send("POST", f"{_path(ref)}/{verb}{query(fields)}")
+
+
+def begin_remove(client: "Client", ref: str, *, force: bool, volumes: bool, link: bool) -> "Connection":
+    return client.send("DELETE", f"{_path(ref)}{query({'force': force, 'v': volumes, 'link': link})}")
 
 
 def begin_wait(client: "Client", ref: str, condition: str = "") -> "Connection":

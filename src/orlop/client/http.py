@@ -83,9 +83,11 @@ class Connection:
     def __init__(self, stream: "Stream") -> None:
         self.stream = stream
         self.received = b""
+        self.asked_head = False  # the answer to HEAD has the headers of a body, but none
 
     def send(self, head: str, body: "Body") -> None:
         """Send one request. A server that answers before it has read all of the body is not an error here."""
+        self.asked_head = head.startswith("HEAD ")
         if body is None or isinstance(body, bytes):
             length = "" if body is None else f"Content-Length: {len(body)}\r\n"
             self._send(f"{head}{length}\r\n".encode("latin-1") + (body or b""))
@@ -167,6 +169,8 @@ class Response:
 
     def pieces(self) -> "Iterator[bytes]":
         """The body as it comes."""
+        if self.connection.asked_head:
+            return
         if "chunked" in self.headers.get("transfer-encoding", ""):
             yield from self._chunks()
         elif "content-length" in self.headers:
