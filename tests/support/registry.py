@@ -1,6 +1,5 @@
 """Registries for tests: Debian's docker-registry on loopback, images made by hand, and skopeo to bring them there."""
 
-import crypt
 import hashlib
 import io
 import json
@@ -14,25 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BUSYBOX = Path("/bin/busybox")
+USER, PASSWORD = "alice", "secret"
+HTPASSWD = f"{USER}:$2b$04$1sR6sFVdFL3TDHsCU.92j.rk6c.Bqb.56EW31XvVx82KcmWokdW1i\n"  # bcrypt of PASSWORD
 
 
 class Registry:
-    """A docker-registry of its own. `address` is host:port; with `password` it wants Basic authentication as `user`."""
+    """A docker-registry of its own. `address` is host:port; a `guarded` one lets in only USER, by Basic authentication."""
 
-    def __init__(self, *, user: str = "", password: str = "", certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(self, *, guarded: bool = False, certificate: Path | None = None, key: Path | None = None) -> None:
         self.directory = tempfile.TemporaryDirectory(prefix="orlop-registry-")
         self.root = Path(self.directory.name)
-        self.user, self.password = user, password
+        self.guarded = guarded
         self.address = f"127.0.0.1:{_free_port()}"
-        lines = ["version: 0.1", "log: {level: error, accesslog: {disabled: true}}"]
-        lines += [f"storage: {{filesystem: {{rootdirectory: {self.root}/data}}, delete: {{enabled: true}}}}"]
         tls = f", tls: {{certificate: {certificate}, key: {key}}}" if certificate else ""
-        lines += [f"http: {{addr: '{self.address}'{tls}}}"]
-        if password:
-            (self.root / "htpasswd").write_text(
-                f"{user}:{crypt.crypt(password, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))}\n"
-            )
-            lines += [f"auth: {{htpasswd: {{realm: test, path: {self.root}/htpasswd}}}}"]
+        lines = [
+            "version: 0.1",
+            "log: {level: error, accesslog: {disabled: true}}",
+            f"storage: {{filesystem: {{rootdirectory: {self.root}/data}}, delete: {{enabled: true}}}}",
+            f"http: {{addr: '{self.address}'{tls}}}",
+        ]
+        if guarded:
+            (self.root / "htpasswd").write_text(HTPASSWD)
+            lines.append(f"auth: {{htpasswd: {{realm: test, path: {self.root}/htpasswd}}}}")
         (self.root / "config.yml").write_text("\n".join(lines) + "\n")
         log = (self.root / "log").open("wb")
         self._process = subprocess.Popen(["docker-registry", "serve", str(self.root / "config.yml")], stdout=log, stderr=log)
@@ -50,7 +52,7 @@ class Registry:
 
     def skopeo(self, *arguments: str) -> str:
         """Run skopeo with this registry's credentials, TLS not verified."""
-        return skopeo(*arguments, credentials=f"{self.user}:{self.password}" if self.password else "")
+        return skopeo(*arguments, credentials=f"{USER}:{PASSWORD}" if self.guarded else "")
 
     def put(self, archive: Path, name: str, *options: str) -> str:
         """Bring an archive of `docker save` here, by skopeo; returns the full reference."""
@@ -81,10 +83,17 @@ class MadeImage:
 
 
 def make_image(
-    directory: Path, name: str = "made:latest", *, files: tuple[dict[str, bytes], ...] = (), architecture: str = "amd64"
+    directory: Path,
+    name: str = "made:latest",
+    *,
+    files: tuple[dict[str, bytes], ...] = (),
+    architecture: str = "amd64",
+    salt: bytes = b"",
 ) -> MadeImage:
-    """An archive as `docker save` writes it: busybox, then a layer for each of `files`."""
-    layers = [_layer({"bin/busybox": BUSYBOX.read_bytes()}, links={"bin/sh": "busybox"})] + [_layer(one) for one in files]
+    """An archive as `docker save` writes it: busybox (and `salt`: then no registry has it), then a layer of each `files`."""
+    layers = [_layer({"bin/busybox": BUSYBOX.read_bytes(), "etc/salt": salt}, links={"bin/sh": "busybox"})] + [
+        _layer(one) for one in files
+    ]
     diff_ids = tuple(_digest(layer) for layer in layers)
     config = json.dumps(
         {

@@ -5,7 +5,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from http.client import HTTPResponse
 from typing import Any, BinaryIO
 
@@ -33,14 +33,13 @@ _PROGRESS_SECONDS = 0.1
 _TRIED_SOURCES = 4  # of a layer, before it is compressed and uploaded
 
 
-@contextmanager
-def _transport(options: RegistryOptions) -> Iterator[Transport]:
-    """Connections for one job. A registry's refusal leaves it as an error that everybody knows."""
-    with closing(Transport(options)) as transport:
-        try:
-            yield transport
-        except RemoteError as error:
-            raise RegistryFailed(str(error)) from error
+def _transport(options: RegistryOptions) -> AbstractContextManager[Transport]:
+    """Connections for one job."""
+    return closing(Transport(options))
+
+
+def _store(args: Args) -> Store:
+    return Store(args["data_root"], args["driver"])
 
 
 def _throttled(progress: Progress, name: str, total: int) -> Callable[[int], None]:
@@ -98,7 +97,7 @@ def search(args: Args, progress: Progress, fds: Fds) -> Any:
 def pull_layer(args: Args, progress: Progress, fds: Fds) -> Any:
     """{site, layer: Descriptor, diff_id} -> Unpacked. Download, digests, inflate and extraction in one pass."""
     site, layer = from_plain(args["site"], Site), from_plain(args["layer"], Descriptor)
-    store = Store(args["data_root"])
+    store = _store(args)
     partial = store.root / "partial" / layer.digest.replace(":", "-")
     with _transport(site.options) as transport:
         open_at = Blobs(site, transport).open_at(layer.digest)
@@ -125,7 +124,7 @@ def _unpack(store: Store, stream: BlobStream, diff_id: str) -> Any:
 
 def settle_image(args: Args, progress: Progress, fds: Fds) -> Any:
     """{known: [LayerRecord], unpacked: [Unpacked], config, manifest, names, digests} -> ImageArrival, durable on disk."""
-    store = Store(args["data_root"])
+    store = _store(args)
     known = [from_plain(one, LayerRecord) for one in args["known"]]
     unpacked = [from_plain(one, Unpacked) for one in args["unpacked"]]
     layers = store.layers.commit_all(unpacked, known[-1].chain_id if known else "")
@@ -148,7 +147,7 @@ def import_from(args: Args, progress: Progress, fds: Fds) -> Any:
         if response.status >= 400:
             raise RegistryFailed(f"cannot download {args['url']}: {response.status} {response.reason}")
         tell = _throttled(progress, "Downloading", response.length or 0)
-        return to_plain(Store(args["data_root"]).layers.extract(_Body(response, tell)))
+        return to_plain(_store(args).layers.extract(_Body(response, tell)))
 
 
 class _Body:
@@ -200,7 +199,7 @@ def push_layer(args: Args, progress: Progress, fds: Fds) -> Any:
         for source in sources:
             if _mounted(repository, source, site):
                 return _outcome("mounted", source, here) | {"from": source.repository}
-        return _compressed_and_pushed(repository, Store(args["data_root"]), layer, args["compression"], here, progress)
+        return _compressed_and_pushed(repository, _store(args), layer, args["compression"], here, progress)
 
 
 def _known_here(repository: Repository, sources: tuple[BlobSource, ...], here: str) -> dict[str, Any] | None:
@@ -266,7 +265,7 @@ def push_manifest(args: Args, progress: Progress, fds: Fds) -> Any:
     Without a manifest the image's original one goes up, byte for byte.
     """
     site = from_plain(args["site"], Site)
-    content = Store(args["data_root"]).content
+    content = _store(args).content
     manifest = from_plain(args["manifest"], Manifest)
     data = content.read(args["original"]) if args["original"] else encode_manifest(manifest)
     with _transport(site.options) as transport:

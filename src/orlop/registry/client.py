@@ -1,7 +1,7 @@
 """A repository on a registry, as calls: manifests, blobs, uploads, tags (OCI distribution specification 1.1). Blocking."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPResponse
 from typing import BinaryIO
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -53,7 +53,9 @@ class Repository:
 
     def ping(self) -> None:
         """Ask whether the version 2 API is there. A 401 is as good as a yes: the request that needs it will authenticate."""
-        response = self._transport.send(Request("GET", f"{self.endpoint.url}/v2/", verify=self.endpoint.verify), retry=False)
+        response = self._transport.send(
+            Request("GET", f"{self.endpoint.url}/v2/", verify=self.endpoint.verify), retry_broken=False
+        )
         body = drain(response)
         if response.status >= 400 and response.status != 401:
             raise remote_error(response.status, body)
@@ -146,9 +148,8 @@ class Repository:
         return self._absolute(location)
 
     def _send_chunk(self, location: str, content: BinaryIO, start: int, size: int) -> HTTPResponse:
-        content.seek(start)
         headers = {"Content-Type": "application/octet-stream", "Content-Range": f"{start}-{start + size - 1}"}
-        request = Request("PATCH", location, headers, _Window(content, size), self.endpoint.verify, size)
+        request = Request("PATCH", location, headers, _Window(content, start, size), self.endpoint.verify)
         response = self._authorized(request, retry=False)
         drain(response)
         return response
@@ -187,7 +188,7 @@ class Repository:
     ) -> HTTPResponse:
         """Send with what lets us in, meeting one challenge. Raises RemoteError for a status of 400 on, but for `accept`."""
         scopes = scopes or self._scopes
-        response = self._transport.send(self._with_header(request, scopes), retry=retry)
+        response = self._send(request, scopes, retry)
         if response.status == 401:
             challenge = ", ".join(response.headers.get_all("WWW-Authenticate") or [])
             body = drain(response)
@@ -197,37 +198,32 @@ class Repository:
                 raise RegistryFailed(f"{request.name}: {error}") from error
             if not met:
                 raise remote_error(401, body)
-            response = self._transport.send(self._with_header(request, scopes), retry=retry)
+            response = self._send(request, scopes, retry)
         if response.status >= 400 and response.status not in accept:
             raise _refusal(response)
         return response
 
-    def _with_header(self, request: Request, scopes: tuple[str, ...]) -> Request:
+    def _send(self, request: Request, scopes: tuple[str, ...], retry: bool) -> HTTPResponse:
         """Credentials go to the registry only, not to wherever it has an upload go."""
         header = self._authorizer.header(scopes)
-        if not header or urlsplit(request.url).netloc != urlsplit(self.endpoint.url).netloc:
-            return request
-        headers = {**request.headers, "Authorization": header}
-        return Request(request.method, request.url, headers, request.body, request.verify, request.body_size)
+        if header and urlsplit(request.url).netloc == urlsplit(self.endpoint.url).netloc:
+            request = replace(request, headers={**request.headers, "Authorization": header})
+        return self._transport.send(request, retry_broken=retry, retry_busy=retry)
 
 
 class _Window:
-    """The next `size` bytes of a file, as the body of a request that may have to be sent again."""
+    """A part of a file as the body of a request, which may have to be sent more than once."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        self._start = file.tell()
-        self._end = self._start + size
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self._file, self._start = file, start
+        self.size = size
+
+    def rewind(self) -> None:
+        self._file.seek(self._start)
 
     def read(self, size: int = -1) -> bytes:
-        left = self._end - self._file.tell()
+        left = self._start + self.size - self._file.tell()
         return self._file.read(left if size < 0 else min(size, left))
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seek(self, position: int) -> int:
-        return self._file.seek(position)
 
 
 def _worth_resuming(error: RegistryFailed) -> bool:

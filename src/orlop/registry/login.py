@@ -43,13 +43,13 @@ def server_domain(address: str) -> str:
 def _login_at(endpoint: Endpoint, credentials: Credentials, transport: Transport) -> Login:
     request = Request("GET", f"{endpoint.url}/v2/", verify=endpoint.verify)
     authorizer = Authorizer(transport, endpoint, credentials)
-    response = transport.send(request, retry=False)
+    response = transport.send(request, retry_broken=False)
     body = drain(response)
     if response.status == 401:
         challenge = ", ".join(response.headers.get_all("WWW-Authenticate") or [])
         authorizer.answer(challenge, (), keep=True)
         headers = {"Authorization": authorizer.header(())}
-        response = transport.send(Request("GET", request.url, headers, verify=endpoint.verify), retry=False)
+        response = transport.send(Request("GET", request.url, headers, verify=endpoint.verify), retry_broken=False)
         body = drain(response)
     if response.status == 401:
         raise Unauthorized(f"login attempt to {request.url} failed with status: 401 Unauthorized")
@@ -76,7 +76,7 @@ def search(
     for base in bases:
         request = Request("GET", f"{base}/search?{query}", headers, verify=hub)
         try:
-            response = transport.send(request, retry=False)
+            response = transport.send(request, retry_broken=False)
         except RegistryFailed as error:
             failed = error
             continue

@@ -11,7 +11,7 @@ import socket
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -40,11 +40,12 @@ BROKEN = (OSError, HTTPException)  # what reading from a connection may raise
 
 
 class Body(Protocol):
-    """A body that is read as it is sent, and rewound to be sent again."""
+    """A body that is read while it is sent, from its beginning each time that it is."""
 
+    size: int
+
+    def rewind(self) -> None: ...
     def read(self, size: int = -1, /) -> bytes: ...
-    def tell(self) -> int: ...
-    def seek(self, position: int, /) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,6 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Body | None = None
     verify: bool = True
-    body_size: int = 0  # of a Body, from where it stands
 
     @property
     def name(self) -> str:
@@ -83,21 +83,21 @@ class Transport:
         while self._idle:
             self._idle.popitem()[1].close()
 
-    def send(self, request: Request, *, retry: bool = True) -> HTTPResponse:
-        """The reply, whatever its status, after redirects and (`retry`) after waiting for a busy or breaking server."""
+    def send(self, request: Request, *, retry_broken: bool = True, retry_busy: bool = True) -> HTTPResponse:
+        """The reply, whatever its status, after redirects, and after waiting for a busy server or a connection that broke."""
         for attempt in range(1, _ATTEMPTS + 1):
-            last = attempt == _ATTEMPTS or not retry
+            last = attempt == _ATTEMPTS
             wait = 0.25 * 2**attempt
             try:
                 response = self._follow(request)
             except ConnectionRefusedError as error:
                 raise failure(request, error) from error
             except BROKEN as error:
-                if last or not _worth_retrying(error):
+                if last or not retry_broken or not _worth_retrying(error):
                     raise failure(request, error) from error
                 log.info("%s: %s: trying again", request.name, error)
             else:
-                if last or response.status not in _BUSY:
+                if last or not retry_busy or response.status not in _BUSY:
                     return response
                 wait = _asked_wait(response.headers.get("Retry-After", ""), wait)
                 log.info("%s: status %d: trying again in %.1f s", request.name, response.status, wait)
@@ -114,15 +114,14 @@ class Transport:
                 return response
             drain(response)
             url = urljoin(request.url, target)
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise HTTPException(f"redirected to {url[:200]!r}: not HTTP")
             headers = dict(request.headers)
             if urlsplit(url).netloc != urlsplit(request.url).netloc:
                 headers.pop("Authorization", None)
-            method, body, size = request.method, request.body, request.body_size
-            if response.status in (301, 302, 303) and method not in ("GET", "HEAD"):
-                method, body, size = "GET", None, 0
-            if urlsplit(url).scheme not in ("http", "https"):
-                raise HTTPException(f"redirected to {url[:200]!r}: not HTTP")
-            request = Request(method, url, headers, body, request.verify, size)
+            if response.status in (301, 302, 303) and request.method not in ("GET", "HEAD"):
+                request = replace(request, method="GET", body=None)
+            request = replace(request, url=url, headers=headers)
         raise HTTPException(f"stopped after {_REDIRECTS} redirects")
 
     def _exchange(self, request: Request) -> HTTPResponse:
@@ -132,17 +131,16 @@ class Transport:
         proxy = proxy_for(request.url, self._environment)
         key = (parts.scheme, parts.netloc, request.verify, proxy)
         kept = self._idle.pop(key, None)
-        start = request.body.tell() if request.body and not isinstance(request.body, bytes) else 0
         if kept:
             try:
-                return self._talk(kept, key, request, start)
+                return self._talk(kept, key, request)
             except (RemoteDisconnected, ConnectionResetError, BrokenPipeError):
                 kept.close()
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=self._options.timeout_seconds)
         connection.sock = self._connect(request, proxy)
-        return self._talk(connection, key, request, start)
+        return self._talk(connection, key, request)
 
-    def _talk(self, connection: HTTPConnection, key: _Key, request: Request, start: int) -> HTTPResponse:
+    def _talk(self, connection: HTTPConnection, key: _Key, request: Request) -> HTTPResponse:
         parts = urlsplit(request.url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"User-Agent": _USER_AGENT, "Host": parts.netloc.rpartition("@")[2], **request.headers}
@@ -151,8 +149,8 @@ class Transport:
             target = request.url
             headers |= _proxy_authorization(proxy.username, proxy.password)
         if request.body is not None and not isinstance(request.body, bytes):
-            request.body.seek(start)
-            headers["Content-Length"] = str(request.body_size)
+            request.body.rewind()
+            headers["Content-Length"] = str(request.body.size)
         try:
             connection.request(request.method, target, request.body, headers)
             response = connection.getresponse()

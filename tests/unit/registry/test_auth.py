@@ -28,7 +28,7 @@ class TokenServer:
         self.requests: list[Request] = []
         self._reply = reply
 
-    def send(self, request: Request, *, retry: bool = True) -> "_Response":
+    def send(self, request: Request) -> "_Response":
         self.requests.append(request)
         return _Response(*self._reply(request))
 
