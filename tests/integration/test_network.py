@@ -1,21 +1,30 @@
 """Bridged networks as packets meet them: a host with a neighbour, a real ruleset, sockets in the containers' namespaces."""
 
 import asyncio
+import os
 import socket
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
+from orlop.network.sandboxes import write_sysctl
 from orlop.network.wiring import NetworkOptions
 from orlop.spec.container import ContainerRecord, ContainerSpec, ProcessDefaults, Status
-from orlop.spec.errors import Conflict, Forbidden, InvalidArgument, NotFound, NotSupported, StartFailed
+from orlop.spec.errors import Conflict, Forbidden, InvalidArgument, NotFound, NotSupported, StartFailed, Unavailable
 from orlop.spec.network import NetworkSpec, PortBinding, SubnetSpec
-from support.nets import HOST, HOST6, NEIGHBOUR, NEIGHBOUR6, World, ip, nft, on_a_host
+from support.nets import HOST, HOST6, NEIGHBOUR, NEIGHBOUR6, World, ip, nft, on_a_host, run
 
 pytestmark = pytest.mark.root
 
 WEB = (PortBinding(container_port=80, host_port=8080),)
+
+
+def send_loopback_packets(device: str, gateway: str, source: str) -> None:
+    """Make this namespace send what is for 127.0.0.1 to a neighbour, as an attacker would."""
+    write_sysctl(f"net/ipv4/conf/{device}/route_localnet", "1")
+    ip("address", "del", "127.0.0.1/8", "dev", "lo")
+    ip("route", "add", "127.0.0.1", "via", gateway, "dev", device, "src", source)
 
 
 @on_a_host
@@ -49,13 +58,12 @@ async def test_a_port_published_on_loopback_serves_only_the_host(world: World) -
     with world.listen("a", 80) as server:
         assert await world.reaches("host", "127.0.0.1", 8080, server)
         assert await world.reaches("neighbour", HOST, 8080, server) is None
-        with world.at("neighbour"):  # a neighbour that sends us packets for 127.0.0.1
-            ip("address", "del", "127.0.0.1/8", "dev", "lo")
-            ip("route", "add", "127.0.0.1", "via", HOST, "dev", "wire", "src", NEIGHBOUR)
-            ip("route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local") if "127.0.0.1" in ip(
-                "route", "show", "table", "local"
-            ) else None
+        with world.at("neighbour"):
+            send_loopback_packets("wire", HOST, NEIGHBOUR)
         assert await world.reaches("neighbour", "127.0.0.1", 8080, server) is None
+        nft("flush", "chain", "ip", "orlop", "arrive")
+        nft("add", "rule", "ip", "orlop", "arrive", "jump", "publish")
+        assert await world.reaches("neighbour", "127.0.0.1", 8080, server), "this test's attack would not have worked anyway"
 
 
 @on_a_host
@@ -130,12 +138,13 @@ async def test_a_network_without_masquerade_shows_the_containers_address(world: 
 @on_a_host
 async def test_a_container_cannot_reach_the_hosts_loopback(world: World) -> None:
     """Published loopback ports need route_localnet, which would open every loopback service to containers."""
-    await world.attach("a")
+    endpoint = await world.attach("a")
     with world.at("a"):
-        ip("address", "del", "127.0.0.1/8", "dev", "lo")
-        ip("route", "add", "127.0.0.1", "via", "172.17.0.1", "dev", "eth0", "src", "172.17.0.2")
+        send_loopback_packets("eth0", endpoint.ipv4_gateway, endpoint.ipv4_address)
     with world.listen("host", 7777, "127.0.0.1") as server:
         assert await world.reaches("a", "127.0.0.1", 7777, server) is None
+        nft("flush", "chain", "ip", "orlop", "guard")
+        assert await world.reaches("a", "127.0.0.1", 7777, server), "this test's attack would not have worked anyway"
 
 
 @on_a_host
@@ -160,7 +169,10 @@ async def test_a_taken_port_is_refused_and_nothing_stays(world: World) -> None:
     with pytest.raises(StartFailed, match=r"^driver failed programming external connectivity on endpoint b \([0-9a-f]{64}\): "
                        r"Bind for 0\.0\.0\.0:8080 failed: port is already allocated$"):  # fmt: skip
         await world.attach("b", ports=(PortBinding(container_port=1, host_port=8081), *WEB))
-    with world.listen("host", 9000), pytest.raises(StartFailed, match="failed to bind host port 0.0.0.0:9000/tcp: address already in use"):
+    with (
+        world.listen("host", 9000),
+        pytest.raises(StartFailed, match=r"failed to bind host port 0.0.0.0:9000/tcp: address already in use"),
+    ):
         await world.attach("b", ports=(PortBinding(container_port=1, host_port=9000),))
     assert (ip("-o", "link"), nft("list", "ruleset")) == before
     assert (await world.attach("c", ports=(PortBinding(container_port=1, host_port=8081),))).ipv4_address == "172.17.0.3"
@@ -177,7 +189,10 @@ async def test_random_ports_and_ranges_are_held_against_everybody(world: World) 
     assert {port for _, port in ports if port < 8000} == {7000, 7001}
     assert {port for _, port in ports if port >= 8000} <= set(range(32768, 61000))
     for address, port in ports:
-        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as other, pytest.raises(OSError, match="in use"):
+        with (
+            socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as other,
+            pytest.raises(OSError, match="in use"),
+        ):
             other.bind((address, port))
     await world.networks.release_sandbox("a")
     with world.listen("host", 7000):
@@ -222,6 +237,8 @@ async def test_an_address_is_free_at_once_and_its_next_owner_is_found(world: Wor
         with world.listen(container, 80) as server:
             assert await world.reaches("host", "172.17.0.2", 80, server)
         await world.networks.release_sandbox(container)
+        await world.networks._turns.settled()
+        assert "state disabled" in run("bridge", "link", "show", "dev", endpoint.host_interface)
     await world.networks.create(NetworkSpec(name="mine", subnets=(SubnetSpec(subnet="10.9.0.0/24"),)))
     for mac in ("02:42:00:00:00:01", "02:42:00:00:00:02"):
         await world.attach("d", "mine", ipv4_address="10.9.0.77", mac_address=mac)
@@ -269,7 +286,7 @@ async def test_networks_are_made_and_removed(world: World) -> None:
     assert await networks.remove("mine") == record
     assert record.bridge not in ip("-o", "link")
     assert record.bridge not in nft("list", "ruleset")
-    with pytest.raises(NotFound, match="^network mine not found$"):
+    with pytest.raises(NotFound, match=r"^network mine not found$"):
         networks.get("mine")
     assert set(world.records) == {network.id for network in networks.list()}
 
@@ -301,7 +318,7 @@ async def test_what_cannot_be_is_refused_in_dockers_words(world: World) -> None:
             await networks.remove(name)
     with pytest.raises(InvalidArgument, match="user specified IP address is supported on user defined networks only"):
         await world.attach("a", ipv4_address="172.17.0.9")
-    with pytest.raises(InvalidArgument, match="no configured subnet or ip-range contain the IP address 10.2.0.1"):
+    with pytest.raises(InvalidArgument, match=r"no configured subnet or ip-range contain the IP address 10.2.0.1"):
         await world.attach("a", "mine", ipv4_address="10.2.0.1")
     await world.attach("a", "mine", ipv4_address="10.1.0.9")
     with pytest.raises(Forbidden, match="Address already in use"):
@@ -401,3 +418,32 @@ async def test_nothing_is_left_after_the_last_container(world: World) -> None:
         await asyncio.sleep(0.1)
     assert (things()[0], ip("-o", "link").count("\n"), things()[2]) == before
     assert replace(world.networks.get("bridge")) == world.networks.get("bridge")
+
+
+@on_a_host
+async def test_rules_that_somebody_flushed_come_back(world: World) -> None:
+    await world.attach("a", ports=WEB)
+    nft("flush", "ruleset")
+    await world.attach("b", ports=(PortBinding(container_port=80, host_port=8081),))
+    for container, port in (("a", 8080), ("b", 8081)):
+        with world.listen(container, 80) as server:
+            assert await world.reaches("neighbour", HOST, port, server) == NEIGHBOUR
+    nft("flush", "ruleset")
+    await world.networks.release_sandbox("a")
+
+
+@on_a_host
+async def test_without_nft_all_but_bridges_works(world: World) -> None:
+    await world.stop()
+    nft("flush", "ruleset")
+    path = os.environ["PATH"]
+    os.environ["PATH"] = "/nonexistent"
+    try:
+        await world.start()
+        assert (await world.attach("a", "none")).endpoint_id
+        with pytest.raises(Unavailable, match=r"nft is not installed \(package nftables\)"):
+            await world.attach("b")
+        with pytest.raises(Unavailable, match="nft is not installed"):
+            await world.networks.create(NetworkSpec(name="mine"))
+    finally:
+        os.environ["PATH"] = path

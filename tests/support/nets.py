@@ -5,11 +5,12 @@ LAN 192.0.2.0/24, 2001:db8::/64:   neighbour .9 ---- .1 host ---- bridges ---- c
 
 import asyncio
 import functools
+import os
 import socket
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,14 +140,19 @@ class World:
             client.close()
 
 
+def run(*command: str) -> str:
+    """What a command says in this thread's namespace."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def ip(*arguments: str) -> str:
-    """ip(8) in this thread's namespace."""
-    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
+    """ip(8)."""
+    return run("ip", *arguments)
 
 
 def nft(*arguments: str) -> str:
-    """nft(8) in this thread's namespace."""
-    return subprocess.run(["nft", *arguments], check=True, capture_output=True, text=True).stdout
+    """nft(8)."""
+    return run("nft", *arguments)
 
 
 @contextmanager
@@ -155,14 +161,14 @@ def host_with_neighbour(root: Path) -> Iterator[int]:
     syscalls.unshare(syscalls.CLONE_NEWNET)
     ip("link", "set", "lo", "up")
     namespaces = Namespaces(root / "lan")
+    namespaces.open()
     lan = namespaces.make()
+    namespaces.pin(lan, "lan")
     try:
         ip("link", "add", "uplink", "type", "veth", "peer", "name", "wire")
-        namespaces.open()
-        namespaces.pin(lan, "lan")
         ip("link", "set", "wire", "netns", str(root / "lan/lan"))
         for device, addresses, fd in (("uplink", (HOST, HOST6), None), ("wire", (NEIGHBOUR, NEIGHBOUR6), lan.fd)):
-            with within(fd) if fd is not None else suppress():
+            with within(fd) if fd is not None else nullcontext():
                 Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("0")
                 ip("address", "add", f"{addresses[0]}/24", "dev", device)
                 ip("address", "add", f"{addresses[1]}/64", "dev", device, "nodad")
@@ -170,7 +176,7 @@ def host_with_neighbour(root: Path) -> Iterator[int]:
         yield lan.fd
     finally:
         lan.close()
-        (fd := namespaces.unpin("lan")) >= 0 and __import__("os").close(fd)
+        os.close(namespaces.unpin("lan"))
         namespaces.close()
 
 
@@ -191,14 +197,14 @@ def on_a_host(story: Story) -> Callable[[Path], None]:
                     await world.networks.release_sandbox(container)
                 await world.stop()
 
-        def run() -> None:
+        def live() -> None:
             try:
                 with host_with_neighbour(tmp_path) as neighbour:
                     asyncio.run(play(neighbour))
             except BaseException as error:  # handed to the test's own thread
                 failure.append(error)
 
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=live)
         thread.start()
         thread.join()
         if failure:

@@ -4,6 +4,7 @@ A message is built by a pure function (`veth`, `address`, ...) and sent by a `Ro
 that it was opened in, wherever its caller is. Layouts: linux/rtnetlink.h, linux/if_link.h.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -22,7 +23,7 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _ANSWER_WITHIN = struct.pack("@ll", 60, 0)  # struct timeval; the kernel answers within the call, but may wait for a lock
 
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 
@@ -35,6 +36,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8,
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
 _NESTED = 0x8000
+_AF_BRIDGE = 7
 
 _STATS = ("rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped")
 
@@ -90,8 +92,8 @@ class Message:
     acknowledged: bool = True
 
 
-def _link_header(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
-    return struct.pack("=BxHiII", 0, 0, index, flags, change)
+def _link_header(index: int = 0, flags: int = 0, change: int = 0, family: int = 0) -> bytes:
+    return struct.pack("=BxHiII", family, 0, index, flags, change)
 
 
 def bridge(name: str, mac: str, mtu: int = 0, alias: str = "") -> Message:
@@ -126,21 +128,23 @@ def link_up(name: str = "", *, index: int = 0, mac: str = "", mtu: int = 0) -> M
 
 def bridge_port(name: str, *, hairpin: bool = False, isolated: bool = False) -> Message:
     """How a bridge treats one of its ports: `hairpin` sends frames back where they came from, `isolated` ports do not meet."""
-    return _bridge_port(name, {_IFLA_BRPORT_MODE: hairpin, _IFLA_BRPORT_ISOLATED: isolated})
+    data = _port_options({_IFLA_BRPORT_MODE: hairpin, _IFLA_BRPORT_ISOLATED: isolated})
+    info = nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_SLAVE_KIND, b"bridge"), nested(_IFLA_INFO_SLAVE_DATA, data))
+    return Message(_RTM_NEWLINK, _link_header() + text(_IFLA_IFNAME, name) + info, 0, f"set bridge port {name}")
 
 
-def disable_bridge_port(name: str) -> Message:
+def disable_bridge_port(index: int) -> Message:
     """Let nothing through a port any more, and forget what was learnt on it: another port may have its addresses at once.
 
-    Takes 0.04 ms, where removing the link takes 20 ms.
+    Takes 0.04 ms, where removing the link takes 20 ms. Asked of the bridge (AF_BRIDGE), not of the link as in `bridge_port`: a
+    link that was changed is looked at again, and its port enabled.
     """
-    return _bridge_port(name, {_IFLA_BRPORT_STATE: _BR_STATE_DISABLED, _IFLA_BRPORT_FLUSH: 1})
+    options = nested(_IFLA_PROTINFO, _port_options({_IFLA_BRPORT_STATE: _BR_STATE_DISABLED, _IFLA_BRPORT_FLUSH: 1}))
+    return Message(_RTM_SETLINK, _link_header(index, family=_AF_BRIDGE) + options, 0, f"disable bridge port {index}")
 
 
-def _bridge_port(name: str, options: dict[int, int]) -> Message:
-    data = nested(_IFLA_INFO_SLAVE_DATA, *(attribute(kind, bytes([value])) for kind, value in options.items()))
-    info = nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_SLAVE_KIND, b"bridge"), data)
-    return Message(_RTM_NEWLINK, _link_header() + text(_IFLA_IFNAME, name) + info, 0, f"set bridge port {name}")
+def _port_options(options: dict[int, int]) -> bytes:
+    return b"".join(attribute(kind, bytes([value])) for kind, value in options.items())
 
 
 def delete_link(name: str) -> Message:
@@ -325,7 +329,9 @@ class RouteSocket(NetlinkSocket):
         """One interface, or None."""
         try:
             return self.link(name)
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
             return None
 
     def statistics(self, name: str) -> dict[str, int]:

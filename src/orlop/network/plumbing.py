@@ -1,20 +1,20 @@
 """What the kernel has to do for networks, one blocking verb for each decision of `wiring`: all run in one thread."""
 
-import errno
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from orlop.kernel import firewall, netlink
-from orlop.kernel.firewall import Element, Firewall
+from orlop.kernel import netlink
+from orlop.kernel.firewall import Element
 from orlop.kernel.netlink import Network, RouteSocket
-from orlop.network import forwarding, recovery, ruleset
+from orlop.network import forwarding, recovery
 from orlop.network.drivers.base import Driver
 from orlop.network.drivers.bridge import BridgeDriver, elements
 from orlop.network.drivers.host import HostDriver
 from orlop.network.drivers.none import NoneDriver
+from orlop.network.filter import Filter
 from orlop.network.membership import gateway_of
 from orlop.network.publishing import Publication
 from orlop.network.sandboxes import Namespaces, Sandbox
@@ -43,25 +43,18 @@ class Plumbing:
     def __init__(self, namespaces: Namespaces, *, own_bridge: str = "", ip_forward: bool = True) -> None:
         self.namespaces = namespaces
         self._route = RouteSocket()
-        self._firewall = Firewall(ruleset.TABLE)
+        self._filter = Filter()
         self._ip_forward = ip_forward
-        self._obstacle: Unavailable | None = None
-        bridge = BridgeDriver(self._route, self._firewall, own_bridge=own_bridge)
+        bridge = BridgeDriver(self._route, self._filter, own_bridge=own_bridge)
         self.drivers: Mapping[str, Driver] = {"bridge": bridge, "host": HostDriver(), "null": NoneDriver()}
 
     def open(self) -> None:
-        """Load the firewall's fixed ruleset unless it is there; without nft there are no bridge networks, but all else."""
+        """Make ready what networks stand on."""
         self.namespaces.open()
-        if all(self._firewall.has_chain(family, ruleset.MARKER) for family in ruleset.FAMILIES):
-            return
-        try:
-            firewall.load(ruleset.ruleset())
-        except Unavailable as error:
-            log.warning("Cannot offer bridge networks: %s", error)
-            self._obstacle = error
+        self._filter.open()
 
     def close(self) -> None:
-        self._firewall.close()
+        self._filter.close()
         self._route.close()
         self.namespaces.close()
 
@@ -83,7 +76,7 @@ class Plumbing:
     def create(self, network: NetworkRecord) -> None:
         """Make a network be there."""
         if network.spec.driver == "bridge":
-            self._check()
+            self._filter.check()
             if self._ip_forward and not network.spec.internal:
                 forwarding.ensure_ipv4()
                 if network.spec.enable_ipv6:
@@ -93,10 +86,6 @@ class Plumbing:
     def remove(self, network: NetworkRecord) -> None:
         """Make a network be gone."""
         self.drivers[network.spec.driver].remove(network)
-
-    def _check(self) -> None:
-        if self._obstacle is not None:
-            raise Unavailable(str(self._obstacle))
 
     # --- containers ---
 
@@ -122,8 +111,6 @@ class Plumbing:
     def attach(self, wire: Wire) -> None:
         """Make an endpoint and publish its ports. What fails half way is taken back by `undo_attach`."""
         driver = self.drivers[wire.network.spec.driver]
-        if isinstance(driver, BridgeDriver):
-            self._check()
         if driver.has_sandbox:
             sandbox = wire.ready or (self.namespaces.make() if wire.fresh else self.namespaces.enter(wire.container_id))
             try:
@@ -164,23 +151,20 @@ class Plumbing:
         """
         self.unpublish(publications)
         for endpoint in endpoints:
-            if endpoint.host_interface:
-                try:
-                    self._route.execute(netlink.disable_bridge_port(endpoint.host_interface))
-                except OSError as error:
-                    if error.errno not in (errno.ENODEV, errno.EINVAL):  # it is gone, or somebody took it off the bridge
-                        raise
+            link = self._route.find_link(endpoint.host_interface) if endpoint.host_interface else None
+            if link is not None and link.master:
+                self._route.execute(netlink.disable_bridge_port(link.index))
         return self.namespaces.unpin(container_id)
 
     def publish(self, publication: Publication) -> None:
         """Let the firewall lead to a container; clients that knocked before are not held by what the kernel remembers of it."""
-        self._firewall.change(add=publication.elements)
+        self._filter.add(publication.elements)
         self._forget_flows([publication])
 
     def unpublish(self, publications: Collection[Publication]) -> None:
         """Let it lead there no more."""
         if changes := {element for publication in publications for element in publication.elements}:
-            self._firewall.change(remove=changes)
+            self._filter.remove(changes)
             self._forget_flows(publications)
 
     def _forget_flows(self, publications: Collection[Publication]) -> None:
@@ -189,8 +173,7 @@ class Plumbing:
         if ports:
             local = {str(interface.ip) for _, interface in self._route.addresses()}
             served_by = {address for publication in publications for address in publication.container_addresses}
-            with suppress(OSError):  # a kernel without ctnetlink
-                self._firewall.forget_flows("udp", host_ports=ports, host_addresses=local, served_by=served_by)
+            self._filter.forget_udp_flows(host_ports=ports, host_addresses=local, served_by=served_by)
 
     def statistics(self, endpoints: Iterable[Endpoint]) -> dict[str, dict[str, int]]:
         """Counters by interface, as the container sees them: what the host's end sent, it received."""
@@ -211,8 +194,7 @@ class Plumbing:
         `living`: endpoints of the containers that run. A bridge that cannot be made is told in the log: its containers go on.
         """
         known = {element for network in networks if network.spec.driver == "bridge" for element in elements(network)}
-        if self._obstacle is None:
-            recovery.synchronise(self._firewall, known | ports)
+        self._filter.synchronise(known | ports)
         for network in networks:
             try:
                 self.create(network)

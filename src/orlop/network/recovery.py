@@ -1,23 +1,15 @@
-"""Puts the kernel in line with what is known, after a start: elements of the firewall, links that belong to nobody."""
+"""Finds and removes what a crash has left behind: links of ours that belong to nobody."""
 
 import errno
 import logging
 from collections.abc import Collection
 
 from orlop.kernel import netlink
-from orlop.kernel.firewall import Element, Firewall
 from orlop.kernel.netlink import Link, RouteSocket
 from orlop.network.drivers.bridge import ALIAS
-from orlop.network.ruleset import FAMILIES, SETS
 from orlop.network.sandboxes import LINK_PREFIX
 
 log = logging.getLogger(__name__)
-
-
-def synchronise(firewall: Firewall, wanted: Collection[Element]) -> None:
-    """Make the sets hold exactly `wanted`; elements that are right already are not touched, for they may serve someone now."""
-    present = {element for family in FAMILIES for set_name in SETS for element in firewall.elements(family, set_name)}
-    firewall.change(remove=present.difference(wanted), add=set(wanted) - present)
 
 
 def strangers(links: Collection[Link], living: Collection[str], bridges: Collection[str]) -> list[str]:

@@ -15,7 +15,7 @@ from orlop.spec.network import Endpoint, EndpointSpec, NetworkRecord
 DEFAULT = "bridge"
 PREDEFINED = frozenset({DEFAULT, "host", "none"})
 _RESERVED = PREDEFINED | {"default"}
-_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class NetworkRecords(Protocol):
@@ -95,6 +95,7 @@ class Register:
 
     def reserve(self, network: NetworkRecord, spec: EndpointSpec, *, interface: str, dns_names: tuple[str, ...]) -> Endpoint:
         """A new endpoint with addresses of its own. Raises InvalidArgument, Forbidden or Exhausted, reserving nothing."""
+        mac = _wanted_mac(spec)
         endpoint = Endpoint(
             network_id=network.id,
             network_name=network.spec.name,
@@ -109,7 +110,9 @@ class Register:
         except (InvalidArgument, Forbidden, Exhausted):
             self.free(endpoint)
             raise
-        return replace(endpoint, mac_address=_mac(endpoint)) if self._pools[network.id] else endpoint
+        if not self._pools[network.id]:
+            return endpoint
+        return replace(endpoint, mac_address=mac or mac_of(ip_address(endpoint.ipv4_address or endpoint.ipv6_address)))
 
     def _address(self, network: NetworkRecord, pool: AddressPool, version: int, endpoint: Endpoint) -> Endpoint:
         wanted = _wanted_address(endpoint.spec, version, pool)
@@ -156,10 +159,11 @@ def _wanted_address(spec: EndpointSpec, version: int, pool: AddressPool) -> Addr
     return address
 
 
-def _mac(endpoint: Endpoint) -> str:
-    wanted = endpoint.spec.mac_address
-    if not wanted:
-        return mac_of(ip_address(endpoint.ipv4_address or endpoint.ipv6_address))
-    if not _MAC.fullmatch(wanted := wanted.replace("-", ":")) or int(wanted[:2], 16) & 1:
-        raise InvalidArgument(f"invalid MAC address: {endpoint.spec.mac_address}")
-    return wanted.lower()
+def _wanted_mac(spec: EndpointSpec) -> str:
+    """The MAC address asked for, "" for none. Not one of a group (the lowest bit of the first byte)."""
+    if not spec.mac_address:
+        return ""
+    wanted = spec.mac_address.replace("-", ":").lower()
+    if not _MAC.fullmatch(wanted) or int(wanted[:2], 16) & 1:
+        raise InvalidArgument(f"invalid MAC address: {spec.mac_address}")
+    return wanted

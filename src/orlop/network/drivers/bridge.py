@@ -8,9 +8,10 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from orlop.kernel import netlink
-from orlop.kernel.firewall import Element, Firewall
+from orlop.kernel.firewall import Element
 from orlop.kernel.netlink import Interface, Message, RouteSocket
 from orlop.network import ruleset
+from orlop.network.filter import Filter
 from orlop.network.ipam import mac_of
 from orlop.network.sandboxes import Sandbox, new_interface_name, within, write_sysctl
 from orlop.spec.errors import Conflict, InvalidArgument, NotSupported, Unavailable
@@ -110,9 +111,9 @@ class BridgeDriver:
     has_sandbox = True
     has_addresses = True
 
-    def __init__(self, route: RouteSocket, firewall: Firewall, *, own_bridge: str = "") -> None:
+    def __init__(self, route: RouteSocket, packet_filter: Filter, *, own_bridge: str = "") -> None:
         self._route = route
-        self._firewall = firewall
+        self._filter = packet_filter
         self._own_bridge = own_bridge  # made by the administrator (--bridge): never made, changed or removed
         self._indexes: dict[str, int] = {}
 
@@ -137,7 +138,7 @@ class BridgeDriver:
         if network.bridge != self._own_bridge:
             self._configure(network, link.index, gateways)
         write_sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")  # ports published on 127.0.0.1; `guard` bars abuse
-        self._firewall.change(add=elements(network))
+        self._filter.add(elements(network))
 
     def _configure(self, network: NetworkRecord, index: int, gateways: list[Interface]) -> None:
         if Path("/proc/sys/net/ipv6").exists():
@@ -153,7 +154,7 @@ class BridgeDriver:
 
     def remove(self, network: NetworkRecord) -> None:
         """Take the bridge out of the firewall and away."""
-        self._firewall.change(remove=elements(network))
+        self._filter.remove(elements(network))
         self._indexes.pop(network.bridge, None)
         if network.bridge == self._own_bridge:
             return
@@ -172,6 +173,7 @@ class BridgeDriver:
 
     def _make_port(self, network: NetworkRecord, name: str, peer: str, sandbox: Sandbox, options: BridgeOptions) -> int:
         """A veth pair `name` (on the bridge) and `peer` (inside); the index of `peer`."""
+        self._filter.check()
         if network.bridge not in self._indexes:
             raise Unavailable(f"cannot attach to network {network.spec.name}: its bridge {network.bridge} could not be made")
         pair = netlink.veth(name, self._indexes[network.bridge], peer, sandbox.fd, mtu=options.mtu)
