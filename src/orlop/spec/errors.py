@@ -39,6 +39,13 @@ class NotFoundThere(NotFound):
         OrlopError.__init__(self, message)
 
 
+class NoSuchPath(NotFound):
+    """A path is not there in a container."""
+
+    def __init__(self, path: str, container: str) -> None:
+        OrlopError.__init__(self, f"Could not find the file {path} in container {container}")  # Docker's wording
+
+
 class Conflict(OrlopError):
     """The object's present state, or another object, stands in the way."""
 

@@ -2,6 +2,7 @@
 
 import bz2
 import lzma
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Protocol, cast
 
@@ -44,6 +45,50 @@ def detect(start: bytes) -> str:
             return name
     # zstd may open with a skippable frame: magic 0x184D2A50 to 0x184D2A5F, little-endian
     return "zstd" if len(start) >= 4 and start[1:4] == b"\x2a\x4d\x18" and start[0] & 0xF0 == 0x50 else ""
+
+
+class Peeked:
+    """A source whose beginning was looked at."""
+
+    def __init__(self, first: bytes, source: Source) -> None:
+        self._first, self._source = first, source
+
+    def read(self, size: int, /) -> bytes:
+        if self._first:
+            block, self._first = self._first[:size], self._first[size:]
+            return block
+        return self._source.read(size)
+
+
+def sniff(source: Source) -> tuple[Source, str]:
+    """The same source, and how it is compressed."""
+    first = b""
+    while len(first) < MAGIC_BYTES and (block := source.read(READ_BYTES)):
+        first += block
+    return Peeked(first, source), detect(first)
+
+
+class FdSource:
+    """A file, pipe or socket as a source; the descriptor stays the caller's."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, size: int, /) -> bytes:
+        return os.read(self._fd, size)
+
+
+class BlockSource:
+    """An iterator of blocks as a source."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = b""
+
+    def read(self, size: int, /) -> bytes:
+        block = self._rest or next(self._blocks, b"")
+        self._rest = block[size:]
+        return block[:size] if self._rest else block
 
 
 def inflate(source: Source, compression: str) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from orlop.kernel import syscalls
 from orlop.spec.errors import Corrupt, InvalidArgument, NotFound
 from orlop.spec.image import Digest, LayerRecord, chain_ids
 from orlop.state import documents
-from orlop.storage.compression import MAGIC_BYTES, READ_BYTES, Source, detect, inflate
+from orlop.storage.compression import READ_BYTES, BlockSource, Source, inflate, sniff
 from orlop.storage.fixups import Fixups
 from orlop.storage.lanes import Lane
 from orlop.storage.tar import recipe
@@ -53,6 +53,7 @@ class LayerStore:
         self._snapshots = root / "snapshots"
         self._recipes = root / "layers"
         self._limits = limits
+        self._known: dict[Digest, LayerRecord] = {}
         for directory in (self._snapshots, self._recipes):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -60,6 +61,8 @@ class LayerStore:
 
     def get(self, chain_id: Digest) -> LayerRecord:
         """What is known of a layer. Raises NotFound."""
+        if known := self._known.get(chain_id):
+            return known
         try:
             content = (self._place(chain_id) / "layer.json").read_bytes()
         except FileNotFoundError:
@@ -67,6 +70,7 @@ class LayerStore:
         record = documents.decode(content, LayerRecord)
         if record.chain_id != chain_id:
             raise NotFound("layer", chain_id)
+        self._known[chain_id] = record
         return record
 
     def has(self, chain_id: Digest) -> bool:
@@ -135,10 +139,10 @@ class LayerStore:
 
     def _feed(self, lane: Lane, hashed: "_Hashed") -> tuple[Digest, int]:
         """Hand the plain tar to the lane. Returns its digest and size."""
-        compression = hashed.peek()
+        source, compression = sniff(hashed)
         most = self._limits.bytes + 1024 * self._limits.entries
         diff, size = hashlib.sha256(), 0
-        for block in inflate(hashed, compression):
+        for block in inflate(source, compression):
             if compression:
                 diff.update(block)
             size += len(block)
@@ -222,12 +226,13 @@ class LayerStore:
 
     def copy(self, record: LayerRecord, parent: Digest) -> LayerRecord:
         """The same layer on top of another chain."""
-        return self.extract(Blocks(self.replay(record.diff_id, record.chain_id)), parent=parent, diff_id=record.diff_id)
+        return self.extract(BlockSource(self.replay(record.diff_id, record.chain_id)), parent=parent, diff_id=record.diff_id)
 
     def remove(self, chain_id: Digest) -> None:
         """Take a layer away; its files wait aside for `purge`. Its children must be gone. Idempotent."""
         record = self.get(chain_id) if self.has(chain_id) else None
         if record:
+            del self._known[chain_id]
             os.rename(self._place(chain_id), self._snapshots / f"{GONE}{secrets.token_hex(8)}")
             if not any(other.diff_id == record.diff_id for other in self.records()):
                 self._recipe(record.diff_id).unlink(missing_ok=True)
@@ -309,31 +314,13 @@ class _Hashed:
     def __init__(self, source: Source, progress: Progress | None) -> None:
         self._source, self._progress = source, progress
         self._hash = hashlib.sha256()
-        self._first = b""
         self.size = 0
 
     @property
     def digest(self) -> Digest:
         return f"sha256:{self._hash.hexdigest()}"
 
-    def peek(self) -> str:
-        """How the source is compressed."""
-        while len(self._first) < MAGIC_BYTES and (block := self._read(READ_BYTES)):
-            self._first += block
-        return detect(self._first)
-
     def read(self, size: int, /) -> bytes:
-        if self._first:
-            block, self._first = self._first[:size], self._first[size:]
-            return block
-        return self._read(size)
-
-    def drain(self) -> None:
-        """Read what the decompressor left."""
-        while self._read(READ_BYTES):
-            pass
-
-    def _read(self, size: int) -> bytes:
         block = self._source.read(size)
         self._hash.update(block)
         self.size += len(block)
@@ -341,16 +328,7 @@ class _Hashed:
             self._progress(self.size)
         return block
 
-
-class Blocks:
-    """An iterator of blocks as a source."""
-
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._rest = b""
-
-    def read(self, size: int, /) -> bytes:
-        if not self._rest:
-            self._rest = next(self._blocks, b"")
-        block, self._rest = self._rest[:size], self._rest[size:]
-        return block
+    def drain(self) -> None:
+        """Read what the decompressor left."""
+        while self.read(READ_BYTES):
+            pass

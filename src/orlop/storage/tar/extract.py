@@ -65,9 +65,15 @@ class Parent(NamedTuple):
 class Extractor:
     """Extracts below the directory `root`. Use as a context manager: at its end directories get their times."""
 
-    def __init__(self, root: int, *, limits: Limits = DEFAULT_LIMITS, owner: tuple[int, int] | None = None) -> None:
-        """`root`: a descriptor that stays the caller's. `owner` overrules the archive's owners."""
+    def __init__(
+        self, root: int, *, base: bytes = b"", limits: Limits = DEFAULT_LIMITS, owner: tuple[int, int] | None = None
+    ) -> None:
+        """`root`: a descriptor that stays the caller's. `base`: the directory below it that the archive's names start from.
+
+        `owner` overrules the archive's owners.
+        """
         self._root = root
+        self._base = base
         self._limits = limits
         self._owner = owner
         self._descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -95,7 +101,7 @@ class Extractor:
             if entry.kind == DIRECTORY:
                 self._root_entry(entry)
             return
-        directory, _, base = name.rpartition(b"/")
+        directory, _, base = join(self._base, name).rpartition(b"/")
         try:
             parent = self._parents.get(directory) or self._parent(directory)
             if not self._special(parent, base):
@@ -269,7 +275,7 @@ class Extractor:
         return -1
 
     def _make_link(self, parent: Parent, base: bytes, entry: Entry) -> int:
-        directory, _, target = clean_name(entry.link).rpartition(b"/")
+        directory, _, target = join(self._base, clean_name(entry.link)).rpartition(b"/")
         if not target:
             raise InvalidArgument(f'invalid hardlink "{os.fsdecode(entry.name)}" -> "{os.fsdecode(entry.link)}"')
         try:

@@ -122,7 +122,35 @@ def checked_id(number: int) -> int:
 
 def encode_header(entry: Entry) -> bytes:
     """The blocks that announce an entry: a header, preceded by a PAX one for what does not fit into it."""
-    records: dict[bytes, bytes] = {}
+    return _encode(entry, {})
+
+
+def encode_sparse(entry: Entry) -> bytes:
+    """The blocks that announce a sparse file, map included (GNU tar's format 1.0); its segments follow, then padding."""
+    segments = entry.segments or ()
+    lines = [len(segments), *(number for segment in segments for number in segment)]
+    table = b"".join(b"%d\n" % number for number in lines)
+    table += bytes(padding(len(table)))
+    directory, slash, base = entry.name.rpartition(b"/")
+    records = {
+        b"GNU.sparse.major": b"1",
+        b"GNU.sparse.minor": b"0",
+        b"GNU.sparse.name": entry.name,
+        b"GNU.sparse.realsize": b"%d" % entry.real_size,
+    }
+    stored = Entry(
+        directory + slash + b"GNUSparseFile.0/" + base,
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        size=len(table) + sum(length for _, length in segments),
+        mtime_ns=entry.mtime_ns,
+        xattrs=entry.xattrs,
+    )
+    return _encode(stored, records) + table
+
+
+def _encode(entry: Entry, records: dict[bytes, bytes]) -> bytes:
     name, prefix, link = entry.name, b"", entry.link
     if len(name) > 100:
         cut = name.rfind(b"/", 0, 156)
