@@ -88,7 +88,8 @@ class Lifecycle:
                 finished_ns=record.finished_ns if never_ran else record.finished_ns or self._parts.clock(),
             ),
         )  # fmt: skip
-        container.tell_end()
+        if record.status is Status.RESTARTING:
+            container.tell_end()
         if record.spec.auto_remove:
             await self._removal.auto_remove(container)
 

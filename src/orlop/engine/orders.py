@@ -31,7 +31,7 @@ class Orders:
         """The order, and the record with addresses and ports; `undo` takes all of it back."""
         prepare_binds(record.mounts)
         namespaces = self._namespaces(record)
-        record = self._with_volumes(record)
+        record = self._with_hostname(self._with_volumes(record))
         place = await sandboxes.join(record, undo)
         record = place.record
         files = sandboxes.write_files(record)
@@ -108,6 +108,14 @@ class Orders:
         if kind == "IPC" and other.spec.ipc_mode not in ("shareable", "host") and not other.spec.ipc_mode.startswith(SHARED):
             raise Conflict(f"non-shareable IPC (hint: use IpcMode:shareable for the donor container): {other.id}")
         return other.init.pid
+
+    def _with_hostname(self, record: ContainerRecord) -> ContainerRecord:
+        """Who shares another container's network goes by its name there."""
+        mode = record.spec.network_mode
+        if not mode.startswith(SHARED):
+            return record
+        other = self._parts.roster.get(mode.removeprefix(SHARED)).record.spec
+        return replace(record, spec=replace(record.spec, hostname=other.hostname, domainname=other.domainname))
 
     def _with_volumes(self, record: ContainerRecord) -> ContainerRecord:
         """Each volume must still exist; its path is read again."""

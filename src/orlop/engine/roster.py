@@ -67,9 +67,10 @@ class Container:
         _wake(self._ends, self.result())
 
     def tell_removal(self) -> None:
-        """Wake everybody: nothing will happen any more."""
-        _wake(self._ends, self.result())
-        _wake(self._removals, self.result())
+        """Wake everybody: nothing will happen any more. Why it could not be started is no news to them."""
+        result = WaitResult(exit_code=self.record.exit_code)
+        _wake(self._ends, result)
+        _wake(self._removals, result)
 
 
 def _wake(waiting: "list[asyncio.Future[WaitResult]]", result: WaitResult) -> None:

@@ -48,8 +48,8 @@ class Sweeper:
                 due = [(self._due(waiting), waiting) for waiting in self._waiting]
                 now = self._clock()
                 ready = [waiting for when, waiting in due if when <= now]
+                self._waiting = [waiting for waiting in self._waiting if waiting not in ready]
                 for waiting in ready:
-                    self._waiting.remove(waiting)
                     await _do(waiting.chore)
                 if not ready:
                     await asyncio.sleep(min(when for when, _ in due) - now)
