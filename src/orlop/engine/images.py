@@ -255,7 +255,7 @@ class Images:
         dangling = boolean(filters, "dangling", True)
         removals: builtins.list[Removal] = []
         for record in image_filters.prunable(self._parts.images, dangling=dangling):
-            if not is_pruned_by(filters, record.config.process.labels, record.created_ns):
+            if self.containers_of(record) or not is_pruned_by(filters, record.config.process.labels, record.created_ns):
                 continue
             for text in [str(one) for one in references_of(record)] or [record.id.partition(":")[2]]:
                 try:
