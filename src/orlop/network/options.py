@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
+from pathlib import Path
 
 from orlop.network.ipam import DEFAULT_RANGES, AddressRange
 from orlop.spec.errors import InvalidArgument
@@ -65,3 +66,11 @@ def _default_subnets(options: NetworkOptions, existing_bridge: str) -> tuple[Sub
 
 HOST = NetworkSpec(name="host", driver="host", enable_ipv4=True)
 NONE = NetworkSpec(name="none", driver="null", enable_ipv4=True)
+
+
+def machine_id() -> str:
+    """What tells this host from others (machine-id(5)); "" when the host has none."""
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return ""

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from orlop.network import forwarding, membership
-from orlop.network.drivers.bridge import INTERFACE_NAME, INTERFACE_SYSCTLS, BridgeOptions, first_interface, parse_sysctls
+from orlop.network.checks import check_endpoint, check_network, warnings
+from orlop.network.drivers.bridge import INTERFACE_NAME, BridgeOptions, first_interface
 from orlop.network.ipam import complete, local_ipv6_range
 from orlop.network.membership import Member
-from orlop.network.options import HOST, NONE, NetworkOptions, default_network
+from orlop.network.options import HOST, NONE, NetworkOptions, default_network, machine_id
 from orlop.network.plumbing import Plumbing, Wire
 from orlop.network.ports import HostPorts, ephemeral_range
 from orlop.network.publishing import Publication, Publications
@@ -24,14 +25,12 @@ from orlop.network.register import DEFAULT, PREDEFINED, NetworkRecords, Register
 from orlop.network.sandboxes import Namespaces, Pool, Sandbox, new_interface_name
 from orlop.network.turns import Turns
 from orlop.spec.container import LIVE, ContainerRecord
-from orlop.spec.errors import Forbidden, InvalidArgument, NotFound, NotSupported
+from orlop.spec.errors import Forbidden, NotFound, OrlopError
 from orlop.spec.network import Endpoint, EndpointSpec, NetworkRecord, NetworkSpec, PortBinding
 
 __all__ = ["NetworkOptions", "Networks"]
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
-
-_LATER = frozenset({"macvlan", "ipvlan", "overlay"})
 
 
 class Networks:
@@ -137,7 +136,7 @@ class Networks:
         """Make a user's network; the record, and warnings. Raises InvalidArgument, Forbidden, Conflict, NotFound."""
         spec = replace(spec, driver=spec.driver or "bridge")
         self._register.check_name(spec.name)
-        _check_supported(spec)
+        check_network(spec)
         if (driver := self._plumbing.drivers.get(spec.driver)) is None:
             raise NotFound("plugin", spec.driver)
         await self._turns.act(driver.check, spec)
@@ -149,9 +148,12 @@ class Networks:
             self._register.save(record)
             undo.callback(self._register.delete, record)
             undo.push_async_callback(self._turns.act, self._plumbing.remove, record)
-            await self._turns.act(self._plumbing.create, record)
+            try:
+                await self._turns.act(self._plumbing.create, record)
+            except OSError as error:
+                raise OrlopError(f"cannot create network {spec.name}: {error.strerror}") from error
             undo.pop_all()
-        return record, _warnings(spec)
+        return record, warnings(spec)
 
     def _new_record(self, spec: NetworkSpec, id: str = "") -> NetworkRecord:
         id = id or secrets.token_hex(32)
@@ -164,7 +166,7 @@ class Networks:
                 raise Forbidden(f"network {other.id} ({other.spec.name}): conflicts with bridge name {bridge}")
 
     def _ranges(self) -> tuple[Any, ...]:
-        return (*self._options.address_pools, local_ipv6_range(_machine_id()))
+        return (*self._options.address_pools, local_ipv6_range(machine_id()))
 
     async def remove(self, reference: str) -> NetworkRecord:
         """Remove a user's network that nobody is on. Raises NotFound, Forbidden."""
@@ -198,7 +200,7 @@ class Networks:
     ) -> Endpoint:
         """Give a container that runs, or is about to, its place in a network, and publish ports. All of it or nothing.
 
-        Raises InvalidArgument, Forbidden, StartFailed (a host port is taken), Exhausted, Unavailable, OSError of the kernel.
+        Raises InvalidArgument, Forbidden, StartFailed (a host port is taken), Unavailable, OrlopError.
         """
         await self._turns.settled()
         network = self._register.get(network.id)
@@ -231,7 +233,10 @@ class Networks:
             undo.push_async_callback(self._undo_attach, wire)
             if fresh:
                 self._sandboxes.add(container_id)
-            await self._turns.act(self._plumbing.attach, wire, short=ready is not None)
+            try:
+                await self._turns.act(self._plumbing.attach, wire, short=ready is not None)
+            except OSError as error:
+                raise OrlopError(f"cannot attach {name} to network {network.spec.name}: {error.strerror}") from error
             if publication is not None:
                 self._publications.serve(publication)
             undo.pop_all()
@@ -247,7 +252,7 @@ class Networks:
         """An endpoint with its addresses, names and the name of its interface."""
         member = self._members[container_id]
         user_made = network.spec.name not in PREDEFINED
-        _check_endpoint(spec, user_made=user_made)
+        check_endpoint(spec, user_made=user_made)
         interface = ""
         if network.spec.driver == "bridge":
             prefix = BridgeOptions.parse(network.spec.options).interface_prefix
@@ -286,8 +291,9 @@ class Networks:
     async def detach(self, container_id: str, endpoint: Endpoint) -> None:
         """Take a running container out of a network. Idempotent. When it has stopped, `release_sandbox` is the fast way."""
         member = self._members.get(container_id)
-        if member is None or member.endpoints.get(endpoint.network_id) != endpoint:
+        if member is None or endpoint.network_id not in member.endpoints:
             return
+        endpoint = member.endpoints[endpoint.network_id]
         network = self._register.get(endpoint.network_id)
         del member.endpoints[endpoint.network_id]
         publications = self._publications.release(container_id, of=endpoint)
@@ -363,44 +369,3 @@ class Networks:
         """A namespace for the pool. Blocks."""
         network = next((record for record in self._register.list() if record.bridge == bridge), None) if bridge else None
         return self._plumbing.make_ready(network)
-
-
-def _check_endpoint(spec: EndpointSpec, *, user_made: bool) -> None:
-    """Whether a container may be on a network so. Raises InvalidArgument, NotSupported."""
-    if not user_made and (spec.ipv4_address or spec.ipv6_address):
-        raise InvalidArgument("user specified IP address is supported on user defined networks only")
-    if not user_made and spec.aliases:
-        raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
-    for option, value in spec.driver_options.items():
-        if option == INTERFACE_SYSCTLS:
-            parse_sysctls(value, "eth0")
-        elif option.startswith("com.docker.network.") and option != INTERFACE_NAME:
-            raise NotSupported(f"endpoint option {option} is not supported")
-
-
-def _check_supported(spec: NetworkSpec) -> None:
-    """Refuse by name what this engine does not do. Raises NotSupported."""
-    refused = (
-        (spec.driver in _LATER, f"network driver {spec.driver}"),
-        (spec.ipam_driver not in ("", "default"), f"IPAM driver {spec.ipam_driver}"),
-        (spec.config_only or bool(spec.config_from), "a configuration-only network"),
-        (spec.ingress, "an ingress network"),
-        (spec.scope not in ("", "local"), f"network scope {spec.scope}"),
-        (not spec.enable_ipv4 and not spec.enable_ipv6, "a network without IPv4 and IPv6"),
-    )
-    for is_wanted, what in refused:
-        if is_wanted:
-            raise NotSupported(f"{what} is not supported")
-
-
-def _warnings(spec: NetworkSpec) -> tuple[str, ...]:
-    unused = [subnet.subnet for subnet in spec.subnets if ":" in subnet.subnet and not spec.enable_ipv6]
-    return tuple(f"subnet {subnet} is not used: the network has IPv6 disabled" for subnet in unused)
-
-
-def _machine_id() -> str:
-    """What tells this host from others (machine-id(5)); "" when the host has none."""
-    try:
-        return Path("/etc/machine-id").read_text().strip()
-    except OSError:
-        return ""

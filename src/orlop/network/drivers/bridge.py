@@ -34,7 +34,8 @@ def _truth(text: str) -> bool:
     raise ValueError(text)
 
 
-def _interface_name(text: str) -> str:
+def interface_name(text: str) -> str:
+    """A name that the kernel takes for an interface. Raises ValueError."""
     if not 0 < len(text.encode()) < 16 or "/" in text or any(character.isspace() for character in text):
         raise ValueError(text)
     return text
@@ -93,7 +94,7 @@ def _parse_options(options: tuple[tuple[str, str], ...]) -> BridgeOptions:
 
 
 _OPTIONS: dict[str, tuple[str, Callable[[str], object]]] = {
-    "com.docker.network.bridge.name": ("name", _interface_name),
+    "com.docker.network.bridge.name": ("name", interface_name),
     "com.docker.network.bridge.default_bridge": ("default_bridge", _truth),
     "com.docker.network.bridge.enable_icc": ("icc", _truth),
     "com.docker.network.bridge.enable_ip_masquerade": ("masquerade", _truth),
@@ -101,7 +102,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], object]]] = {
     "com.docker.network.bridge.gateway_mode_ipv4": ("gateway_mode", _only_nat),
     "com.docker.network.bridge.gateway_mode_ipv6": ("gateway_mode_ipv6", _only_nat),
     "com.docker.network.driver.mtu": ("mtu", _mtu),
-    "com.docker.network.container_iface_prefix": ("interface_prefix", _interface_name),
+    "com.docker.network.container_iface_prefix": ("interface_prefix", interface_name),
 }
 
 
