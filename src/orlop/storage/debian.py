@@ -61,6 +61,7 @@ def plan(suite: str, variant: str, packages: Sequence[str]) -> Plan:
         *chosen,
         "--mode=root",
         "--format=directory",
+        "--skip=cleanup/apt/lists",  # they tell the date of the packages; `strip` removes them
         *(f"--dpkgopt=path-exclude=/usr/share/{directory}/*" for directory in _UNWANTED),
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         '--aptopt=Acquire::Languages "none"',
@@ -128,7 +129,7 @@ def _run(argv: Sequence[str], tell: Tell) -> None:
         with open(reading, encoding="utf-8", errors="replace") as output:
             for line in output:
                 last = [*last[1 - _SHOWN_LINES :], line.strip()]
-                if line.startswith("I: "):
+                if line.startswith("I: ") and not line.startswith("I: success"):
                     tell(line[3:].strip().capitalize())
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     finally:
