@@ -75,7 +75,7 @@ def test_capabilities(engine: Engine) -> None:
 def test_privileged_goes_as_far_as_the_host(engine: Engine) -> None:
     bounding = next(line for line in open("/proc/self/status") if line.startswith("CapBnd")).split()[1]
     assert run(engine, "--privileged", "busybox", "sh", "-c", "grep CapEff /proc/self/status").split()[-1] == bounding
-    assert run(engine, "--privileged", "busybox", "sh", "-c", "mount -t tmpfs t /mnt && echo mounted") == "mounted"
+    assert run(engine, "--privileged", "busybox", "sh", "-c", "mount -t tmpfs t /tmp && echo mounted") == "mounted"
 
 
 def test_the_wall(engine: Engine) -> None:
@@ -84,7 +84,7 @@ def test_the_wall(engine: Engine) -> None:
     assert run(engine, "busybox", "sh", "-c", "grep Seccomp: /proc/self/status").split()[1] == "2"
     assert run(engine, "busybox", "sh", "-c", "cat /proc/keys /proc/timer_list | wc -c") == "0"
     assert "Read-only" in run(engine, "busybox", "sh", "-c", "echo 1 > /proc/sys/kernel/panic", code=1, both=True)
-    assert "not permitted" in run(engine, "busybox", "mount", "-t", "tmpfs", "t", "/mnt", code=1, both=True)
+    assert "not permitted" in run(engine, "busybox", "mount", "-t", "tmpfs", "t", "/tmp", code=1, both=True)
     own = {name: os.readlink(f"/proc/self/ns/{name}") for name in ("mnt", "pid", "net", "ipc", "uts", "cgroup")}
     inside = run(
         engine, "busybox", "sh", "-c", "cd /proc/self/ns; for n in mnt pid net ipc uts cgroup; do readlink $n; done"

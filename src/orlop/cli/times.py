@@ -71,3 +71,9 @@ def rfc3339_nano(seconds: int, nanoseconds: int) -> str:
     zone = "Z" if not minutes else f"{sign}{minutes // 60:02d}:{minutes % 60:02d}"
     clock = f"{local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d}"
     return f"{local.tm_year:04d}-{local.tm_mon:02d}-{local.tm_mday:02d}T{clock}.{nanoseconds:09d}{zone}"
+
+
+def rfc3339(seconds: int) -> str:
+    """2026-01-31T12:00:00+01:00 in local time."""
+    head, _, tail = rfc3339_nano(seconds, 0).partition(".")
+    return head + tail[9:]

@@ -106,10 +106,10 @@ class Sandboxes:
             ),
             "resolv.conf": files.resolv_conf(record.spec, files.host_resolv_conf(), ipv6=ipv6, keep_loopback=on_host),
         }
+        paths = {name: f"{directory}/{name}" for name in texts}
         for name, text in texts.items():
-            with open(directory / name, "w", opener=_opener) as file:  # in place: a running container sees this very file
-                file.write(text)
-        return {f"/etc/{name}": str(directory / name) for name in texts}
+            _write_in_place(paths[name], text.encode())
+        return {f"/etc/{name}": path for name, path in paths.items()}
 
     def _links(self, record: ContainerRecord) -> list[tuple[str, tuple[str, ...]]]:
         """Addresses and names of the containers that --link names."""
@@ -132,8 +132,13 @@ class Sandboxes:
         return next((one.ipv4_gateway for one in record.endpoints.values() if one.ipv4_gateway), "127.0.0.1")
 
 
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+def _write_in_place(path: str, content: bytes) -> None:
+    """Not beside and renamed: a running container sees this very file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def wanted_ports(record: ContainerRecord) -> tuple[PortBinding, ...]:

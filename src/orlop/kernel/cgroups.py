@@ -31,10 +31,12 @@ DEVICES = "devices"  # version 2 has no file for devices: the value is a program
 class Layout:
     """Which version, and where it is mounted. `roots`: controller to mount point on version 1, "" to mount point on 2."""
 
-    __slots__ = ("roots", "version")
+    __slots__ = ("inheriting", "made", "roots", "version")
 
     def __init__(self, version: int, roots: dict[str, str]) -> None:
         self.version, self.roots = version, roots
+        self.inheriting: set[str] = set()  # paths of parents whose new children have a usable cpuset by themselves
+        self.made: set[str] = set()  # paths of the parents that we had to make
 
 
 def layout(mountinfo: str | None = None) -> Layout:
@@ -72,34 +74,38 @@ class Cgroup:
     def create(self) -> None:
         """Make the group, and its parents where they are missing."""
         for directory in self._directories:
-            self._make(directory)
+            try:
+                os.mkdir(directory)
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                self._make_parent()
+                os.mkdir(directory)
         if "cpuset" in self.layout.roots:
             self._inherit_cpuset()
 
-    def _make(self, directory: str) -> None:
-        try:
-            os.mkdir(directory)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            self._make(os.path.dirname(directory))
-            os.mkdir(directory)
-        if self.layout.version == 2 and directory != self._directories[0]:
-            _delegate(directory)
+    def _make_parent(self) -> None:
+        parent = os.path.dirname(self.path)
+        Cgroup(parent, self.layout).create()
+        self.layout.made.add(parent)
+        if self.layout.version == 2:
+            _delegate(self.layout.roots[""] + parent)
 
     def _inherit_cpuset(self) -> None:
-        """A new cpuset of version 1 is empty, and an empty one takes no process: give it what its parent has."""
-        root = self.layout.roots["cpuset"]
-        parts = self.path.strip("/").split("/")
-        if _read(f"{root}{self.path}/cpuset.cpus").strip() and _read(f"{root}{self.path}/cpuset.mems").strip():
+        """A new cpuset of version 1 is empty, and an empty one takes no process: give it what its parent has.
+
+        Those that are then made below it inherit that by themselves.
+        """
+        above = os.path.dirname(self.path)
+        if above in self.layout.inheriting:
             return
-        for depth in range(1, len(parts) + 1):
-            directory = f"{root}/{'/'.join(parts[:depth])}"
-            if depth < len(parts):
-                _write(f"{directory}/cgroup.clone_children", "1")  # groups made below it will inherit by themselves
-            for file in ("cpuset.cpus", "cpuset.mems"):
-                if not _read(f"{directory}/{file}").strip():
-                    _write(f"{directory}/{file}", _read(f"{os.path.dirname(directory)}/{file}").strip())
+        parent, directory = (self.layout.roots["cpuset"] + path for path in (above, self.path))
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if not _read(f"{directory}/{file}").strip():
+                _write(f"{directory}/{file}", _read(f"{parent}/{file}").strip())
+                _write(f"{directory}/cgroup.clone_children", "1")
+        if _read(f"{parent}/cgroup.clone_children").strip() == "1":
+            self.layout.inheriting.add(above)
 
     def exists(self) -> bool:
         """Whether any hierarchy has it."""
@@ -248,9 +254,8 @@ class Cgroup:
 
 
 def _delegate(directory: str) -> None:
-    """Let the groups below a new parent (and below those above it) have every controller. Version 2."""
-    above = os.path.dirname(directory)
-    for group in (above, directory):
+    """Let the groups below a group of version 2 have every controller; so must the group above it first."""
+    for group in (os.path.dirname(directory), directory):
         controllers = _read(f"{group}/cgroup.controllers").split()
         enabled = set(_read(f"{group}/cgroup.subtree_control").split())
         if missing := [name for name in controllers if name not in enabled]:
@@ -260,11 +265,11 @@ def _delegate(directory: str) -> None:
 def _tree(directory: str) -> Iterator[str]:
     """A group's directory and those below it, deepest first."""
     try:
-        below = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        if os.stat(directory).st_nlink > 2:  # a directory's links: its name, its ".", and the ".." of each below it
+            for child in [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]:
+                yield from _tree(child)
     except FileNotFoundError:
         return
-    for child in below:
-        yield from _tree(child)
     yield directory
 
 

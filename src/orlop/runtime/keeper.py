@@ -18,7 +18,7 @@ import time
 import traceback
 
 from orlop.kernel import syscalls
-from orlop.kernel.cgroups import layout
+from orlop.kernel.cgroups import Cgroup, layout
 from orlop.kernel.terminal import set_size
 from orlop.runtime import holder as holding
 from orlop.runtime import loop as events
@@ -82,6 +82,9 @@ class Keeper:
         self._loop.run()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._root}/keeper.pid")
+        for parent in sorted(self._layout.made, reverse=True):
+            with contextlib.suppress(OSError):
+                Cgroup(parent, self._layout).remove()
         self._holder.farewell()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -153,8 +156,7 @@ class Keeper:
             self._release_now(self._ending[key])
         document = {name: request[name] for name in ("container", "tty", "stdin_once", "log")}
         ward = Ward(self._bundles, {**document, "exec": "", "cgroup": plan["cgroup"]["path"]}, self._layout)
-        ward.make_directory()
-        ward.save()
+        ward.create()
         try:
             ward.group.create()
             ward.group.apply(plan["cgroup"]["values"])
@@ -172,7 +174,7 @@ class Keeper:
         ward = Ward(
             self._bundles, {**document, "stdin_once": True, "log": None, "cgroup": container.document["cgroup"]}, self._layout
         )
-        ward.save()
+        ward.create()
         try:
             self._launch(ward, request, None, reply, pidfd=container.pidfd)
         except OSError as error:
@@ -196,10 +198,9 @@ class Keeper:
 
         def started() -> None:
             ward.pidfd = launch.pidfd
-            ward.document |= {"pid": launch.pid, "ticks": launch.ticks, "pipes": launch.inodes}
+            ward.update(pid=launch.pid, ticks=launch.ticks, pipes=launch.inodes)
             with contextlib.suppress(OSError):  # it has ended already
                 ward.mounts = os.open(f"/proc/{launch.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)  # see _release
-            ward.save()
             reply({"pid": launch.pid, "ticks": launch.ticks})
             self._loop.watch(ward.pidfd, events.READ, lambda mask: self._on_end(ward))
             self._loop.soon(lambda: self._hold(ward))
@@ -328,9 +329,8 @@ class Keeper:
         if ward.stdio:
             ward.stdio.process_ended()
         oom_killed = not ward.is_exec and ward.group.oom_kills() > 0
-        ward.document["exit"] = {"code": code, "oom_killed": oom_killed, "ended_ns": time.time_ns()}
         with contextlib.suppress(OSError):  # a full disk: the daemon hears of it all the same
-            ward.save()
+            ward.update(exit={"code": code, "oom_killed": oom_killed, "ended_ns": time.time_ns()})
         for client in self._clients:
             if client.listens:
                 client.send(_exit_event(ward))

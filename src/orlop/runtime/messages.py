@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _HEAD = struct.Struct("!II")  # bytes that follow; descriptors that belong to them
 _MOST_BYTES = 64 << 20  # beyond this the other side is not one of ours
 _MOST_FDS = 16
+_READ_BYTES = 65536
 
 
 def frame(payload: bytes, fds: int = 0) -> bytes:
@@ -33,7 +34,7 @@ class Inbox:
 
     def receive(self, connection: socket.socket) -> bool:
         """Read once from a non-blocking socket. False at the end of the stream; OSError as recvmsg(2) has it."""
-        data, fds, _, _ = socket.recv_fds(connection, 1 << 18, _MOST_FDS)
+        data, fds, _, _ = socket.recv_fds(connection, _READ_BYTES, _MOST_FDS)
         self._fds += fds
         self._bytes += data
         return bool(data)

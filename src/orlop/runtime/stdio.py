@@ -62,7 +62,6 @@ class Stdio:
         output = Output(name, fd)
         self._outputs.append(output)
         self._loop.watch(fd, events.READ | events.EDGE, lambda mask: self._on_output(output, mask))
-        self._schedule(output)
 
     def open_input(self, fd: int) -> None:
         """Write what clients send to the pipe `fd`."""
@@ -238,6 +237,7 @@ class Stdio:
             while not output.ended and not self._full and self._step(output):
                 pass
             self._schedule(output)  # where a client is full, the rest follows as it reads
+        self._close_if_done()
 
     def _finish(self) -> None:
         self._finished = True

@@ -1,7 +1,8 @@
 """A ward: one process that the keeper looks after (a container's first, or an exec's), and its state on disk. Import-light.
 
-`bundles/<container>/state.json` and `exec-<id>.json` are written before a process is started (so that a keeper which finds it
-knows what to clear away), when it runs (so that it can be adopted), and when it has ended (until the engine has recorded that).
+`bundles/<container>/state.jsonl` and `exec-<id>.jsonl` get a line of JSON before a process is started (so that a keeper which
+finds it knows what to clear away), one when it runs (so that it can be adopted), and one when it has ended (kept until the
+engine has recorded that). The lines together are the document; a last line that is cut short does not count.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 class Ward:
     """One process. `document` is what is on disk of it."""
 
-    __slots__ = ("_path", "document", "group", "mounts", "pid", "pidfd", "released", "removers", "stdio")
+    __slots__ = ("_file", "_path", "document", "group", "mounts", "pid", "pidfd", "released", "removers", "stdio")
 
     def __init__(self, directory: str, document: dict[str, Any], layout: Layout) -> None:
         self.document = document
         self._path = f"{directory}/{document['container']}/{_file_name(document['exec'])}"
         self.group = Cgroup(document["cgroup"], layout)
         self.stdio: Stdio | None = None
-        self.pid = self.pidfd = self.mounts = -1
+        self.pid = self.pidfd = self.mounts = self._file = -1
         self.released = False  # nothing of it is left in the kernel
         self.removers: list[Callable[[], None]] = []  # called when it is released
 
@@ -54,19 +55,27 @@ class Ward:
         """Whether it was started and has not ended."""
         return "pid" in self.document and "exit" not in self.document
 
-    def save(self) -> None:
-        """Write the document: the whole or nothing."""
-        beside = self._path + ".new"
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    def create(self) -> None:
+        """Write down that it is about to be started."""
         try:
-            os.write(fd, json.dumps(self.document, separators=(",", ":")).encode())
-        finally:
-            os.close(fd)
-        os.rename(beside, self._path)
+            self._open()
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(self._path), mode=0o700)
+            self._open()
+        self._append(self.document)
 
-    def make_directory(self) -> None:
-        """Make the directory that the document is written to."""
-        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+    def _open(self) -> None:
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def update(self, **fields: Any) -> None:
+        """Write down what has become of it."""
+        self.document |= fields
+        if self._file < 0:
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._append(fields)
+
+    def _append(self, fields: dict[str, Any]) -> None:
+        os.write(self._file, json.dumps(fields, separators=(",", ":")).encode() + b"\n")
 
     def forget(self) -> None:
         """Delete the document; a container's whole directory."""
@@ -80,9 +89,9 @@ class Ward:
 
     def close(self) -> None:
         """Close what keeps the process's remains alive in the kernel."""
-        for fd in {self.pidfd, self.mounts} - {-1}:
+        for fd in {self.pidfd, self.mounts, self._file} - {-1}:
             os.close(fd)
-        self.pidfd = self.mounts = -1
+        self.pidfd = self.mounts = self._file = -1
 
     def reclaim(self) -> dict[str, int]:
         """Its pipes, from the process's own descriptors (or those of another one in its group that has the same pipe open).
@@ -125,15 +134,23 @@ def key_of(container: str, exec_id: str) -> str:
 
 
 def _file_name(exec_id: str) -> str:
-    return f"exec-{exec_id}.json" if exec_id else "state.json"
+    return f"exec-{exec_id}.jsonl" if exec_id else "state.jsonl"
 
 
 def load(directory: str, layout: Layout) -> Iterator[Ward]:
     """Every ward that a keeper before us has written down; containers before their execs."""
     with contextlib.suppress(FileNotFoundError):
         for container in os.listdir(directory):
-            names = sorted(os.listdir(f"{directory}/{container}"), key=lambda name: name != "state.json")
-            for name in names:
-                if name == "state.json" or (name.startswith("exec-") and name.endswith(".json")):
-                    with open(f"{directory}/{container}/{name}", "rb") as file:
-                        yield Ward(directory, json.loads(file.read()), layout)
+            names = [name for name in os.listdir(f"{directory}/{container}") if name.endswith(".jsonl")]
+            for name in sorted(names, key=lambda name: name != "state.jsonl"):
+                with open(f"{directory}/{container}/{name}", "rb") as file:
+                    document = _merge(file.read())
+                if "cgroup" in document:
+                    yield Ward(directory, document, layout)
+
+
+def _merge(lines: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for line in lines.split(b"\n")[:-1]:
+        document |= json.loads(line)
+    return document
