@@ -11,7 +11,7 @@ def leftovers(engine: Engine) -> dict[str, list[str]]:
     return {
         "mounts": [point for point in mounts_below(engine.home) if "/netns" not in point or Path(point).name.isalnum()],
         "cgroups": sorted(str(path) for path in _cgroups(engine.cgroup_parent)),
-        "links": sorted(name for name in _links() if name.startswith("veth")),
+        "links": sorted(_links()),
         "firewall": _published(),
         "bundles": sorted(path.name for path in (engine.exec_root / "bundles").glob("*")),
         "containers": sorted(path.name for path in (engine.data_root / "containers").glob("*")),
@@ -24,7 +24,9 @@ def _cgroups(parent: str) -> list[Path]:
 
 
 def _links() -> list[str]:
-    return [path.name for path in Path("/sys/class/net").iterdir()]
+    """The host's ends of connected containers' interfaces. Those kept ready have no carrier, those cut off are disabled ports."""
+    ports = subprocess.run(["bridge", "link", "show"], capture_output=True, text=True, check=False).stdout
+    return [line.split()[1].partition("@")[0] for line in ports.splitlines() if "state forwarding" in line]
 
 
 def _published() -> list[str]:
