@@ -447,3 +447,13 @@ async def test_without_nft_all_but_bridges_works(world: World) -> None:
             await world.networks.create(NetworkSpec(name="mine"))
     finally:
         os.environ["PATH"] = path
+
+
+@on_a_host
+async def test_a_firewall_that_drops_what_is_forwarded_is_told(world: World) -> None:
+    await world.stop()
+    nft("add table inet other; add chain inet other forward { type filter hook forward priority 0; policy drop; }")
+    nft("add chain inet other input { type filter hook input priority 0; policy drop; }")
+    await world.start()
+    told = [record.getMessage() for record in world.log.records if "drops forwarded packets" in record.getMessage()]
+    assert told == ["Containers may not reach the outside: chain inet other forward drops forwarded packets by its policy"]

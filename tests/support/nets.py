@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from orlop.kernel import syscalls
 from orlop.network.sandboxes import Namespaces, Sandbox, within
 from orlop.network.wiring import NetworkOptions, Networks
@@ -44,6 +46,7 @@ class World:
     neighbour: int  # namespace fd
     networks: Networks
     records: MemoryRecords
+    log: pytest.LogCaptureFixture
     loops: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self, options: NetworkOptions | None = None, containers=()) -> None:
@@ -180,15 +183,15 @@ def host_with_neighbour(root: Path) -> Iterator[int]:
         namespaces.close()
 
 
-def on_a_host(story: Story) -> Callable[[Path], None]:
+def on_a_host(story: Story) -> Callable[[Path, pytest.LogCaptureFixture], None]:
     """Make a test of a coroutine: it runs in a thread that has a host of its own."""
 
     @functools.wraps(story, assigned=("__name__", "__doc__", "__module__", "__qualname__"), updated=())
-    def test(tmp_path: Path) -> None:
+    def test(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         failure: list[BaseException] = []
 
         async def play(neighbour: int) -> None:
-            world = World(tmp_path, neighbour, None, MemoryRecords())
+            world = World(tmp_path, neighbour, None, MemoryRecords(), caplog)
             await world.start()
             try:
                 await story(world)

@@ -24,7 +24,8 @@ _NLM_F_CREATE = 0x400
 
 _NFTA_SET_ELEM_LIST_TABLE, _NFTA_SET_ELEM_LIST_SET, _NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
 _NFTA_LIST_ELEM, _NFTA_SET_ELEM_KEY, _NFTA_SET_ELEM_DATA, _NFTA_SET_ELEM_KEY_END, _NFTA_DATA_VALUE = 1, 1, 2, 10, 1
-_NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME = 1, 3
+_NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME, _NFTA_CHAIN_HOOK, _NFTA_CHAIN_POLICY, _NFTA_HOOK_HOOKNUM = 1, 3, 4, 5, 1
+_NF_INET_FORWARD, _NF_DROP, _INET = struct.pack("!I", 2), struct.pack("!I", 0), 1
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_TUPLE_IP, _CTA_TUPLE_PROTO, _CTA_ZONE = 1, 2, 1, 2, 18
 _CTA_PROTO_NUM, _CTA_PROTO_DST_PORT = 1, 3
 
@@ -94,6 +95,18 @@ class Firewall:
         except OSError:
             return False
         return True
+
+    def forward_drops(self) -> list[str]:
+        """The chains of other tables that drop forwarded packets by their policy: "ip filter FORWARD"."""
+        found: list[str] = []
+        for family, word in ((IPV4, "ip"), (IPV6, "ip6"), (_INET, "inet")):
+            for _, body in self._socket.dump(Message(_GETCHAIN, _header(family), about="list chains")):
+                values = parse_attributes(body[4:])
+                hook = parse_attributes(values.get(_NFTA_CHAIN_HOOK, b"")).get(_NFTA_HOOK_HOOKNUM)
+                if hook == _NF_INET_FORWARD and values.get(_NFTA_CHAIN_POLICY) == _NF_DROP:
+                    table, chain = (values[kind].rstrip(b"\0").decode() for kind in (_NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME))
+                    found.append(f"{word} {table} {chain}")
+        return [chain for chain in found if chain.split()[1] != self._table]
 
     def change(self, *, remove: Iterable[Element] = (), add: Iterable[Element] = ()) -> None:
         """Remove and add elements in one transaction; what is to go may be gone, what is to come may be there already."""

@@ -23,13 +23,15 @@ class Filter:
 
     def open(self) -> None:
         """Load the fixed ruleset unless it is there. Without nft there are no bridge networks, but all else."""
-        if self._is_loaded():
-            return
         try:
-            firewall.load(ruleset.ruleset())
+            if not self._is_loaded():
+                firewall.load(ruleset.ruleset())
         except Unavailable as error:
             log.warning("Cannot offer bridge networks: %s", error)
             self._obstacle = str(error)
+            return
+        for chain in self._firewall.forward_drops():
+            log.warning("Containers may not reach the outside: chain %s drops forwarded packets by its policy", chain)
 
     def _is_loaded(self) -> bool:
         return all(self._firewall.has_chain(family, ruleset.MARKER) for family in ruleset.FAMILIES)
