@@ -60,7 +60,7 @@ async def put(engine: Engine, request: Request) -> Response:
 
 
 ROUTES = (
-    Route("HEAD", "/containers/{id}/archive", stat),
-    Route("GET", "/containers/{id}/archive", get),
-    Route("PUT", "/containers/{id}/archive", put),
+    Route("HEAD", "/containers/{id...}/archive", stat),
+    Route("GET", "/containers/{id...}/archive", get),
+    Route("PUT", "/containers/{id...}/archive", put),
 )

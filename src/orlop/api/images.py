@@ -80,8 +80,8 @@ async def push(engine: Engine, request: Request) -> Reply:
     return await streams.progress(engine.images.push(reference, auth=credentials(request)))
 
 
-async def load(engine: Engine, request: Request) -> Reply:
-    return await streams.progress(engine.images.load(request.body, quiet=flag(request, "quiet")))
+def load(engine: Engine, request: Request) -> Reply:
+    return streams.progress_in_band(engine.images.load(request.body, quiet=flag(request, "quiet")))
 
 
 async def save(engine: Engine, request: Request) -> Reply:

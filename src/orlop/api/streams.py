@@ -70,32 +70,33 @@ async def download(items: AsyncIterator[bytes], headers: tuple[tuple[str, str], 
     return Stream(await started(items), "application/x-tar", headers=headers)
 
 
+def progress_in_band(events: AsyncIterator[ProgressEvent]) -> Stream:
+    """The messages of `load`, one JSON object a line, whose failures are always among them, with status 200."""
+    return Stream(_progress_lines(events))
+
+
 async def progress(events: AsyncIterator[ProgressEvent]) -> Reply:
     """The messages of a long operation, one JSON object a line. What fails before the first one is answered with its status."""
     messages = await started(events)
     first = await anext(messages, None)
-    if first is None:
-        return Stream(_nothing())
-    if first.error:
+    if first is not None and first.error:
         await messages.aclose()
         return message_response(first.error_code or 500, first.error)
-    return Stream(_progress_lines(first, messages))
+    return Stream(_progress_lines(messages, first))
 
 
-async def _nothing() -> AsyncGenerator[bytes, None]:
-    return
-    yield b""
-
-
-async def _progress_lines(first: ProgressEvent, messages: AsyncGenerator[ProgressEvent, None]) -> AsyncGenerator[bytes, None]:
+async def _progress_lines(
+    messages: AsyncIterator[ProgressEvent], first: ProgressEvent | None = None
+) -> AsyncGenerator[bytes, None]:
     try:
-        yield _line(encode.progress(first))
+        if first:
+            yield _line(encode.progress(first))
         async for message in messages:
             yield _line(encode.progress(message))
     except (OrlopError, OSError) as error:
         yield _line(encode.progress(ProgressEvent(error=str(error))))
     finally:
-        await messages.aclose()
+        await close(messages)
 
 
 def _line(value: Any) -> bytes:

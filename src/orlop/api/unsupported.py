@@ -78,8 +78,8 @@ ROUTES = (
     Route("POST", "/build/cancel", no_builds),
     Route("POST", "/session", no_builds),
     Route("POST", "/grpc", no_builds),
-    Route("GET", "/containers/{id}/checkpoints", no_checkpoints),
-    Route("POST", "/containers/{id}/checkpoints", no_checkpoints),
-    Route("DELETE", "/containers/{id}/checkpoints", no_checkpoints),
+    Route("GET", "/containers/{id...}/checkpoints", no_checkpoints),
+    Route("POST", "/containers/{id...}/checkpoints", no_checkpoints),
+    Route("DELETE", "/containers/{id...}/checkpoints", no_checkpoints),
     Route("GET", "/images/{name...}/attestations", _answer(501, "image attestations are not supported")),
 )

@@ -1,10 +1,14 @@
 """Whether a client that has ended its input is still there: a half-closed socket looks the same to a reader as a closed one."""
 
 import asyncio
+import fcntl
 import select
 import socket
+import struct
+import termios
 
 WATCH_SECONDS = 5.0
+QUICK_LOOKS, MOST_LOOKS = 5, 55  # a look costs a turn of the loop, after the quick ones a millisecond
 
 
 def has_left(transport: asyncio.BaseTransport) -> bool:
@@ -20,6 +24,26 @@ def _is_hung_up(client: socket.socket) -> bool:
     poll = select.poll()
     poll.register(client.fileno(), 0)
     return bool(poll.poll(0))
+
+
+async def take_in(transport: asyncio.BaseTransport) -> None:
+    """Wait, though not for long, until a client on a unix socket has read all that was sent (SIOCOUTQ, unix(7)).
+
+    docker-py reads the head of a reply through a buffer and then goes on with the bare socket: what came in the same read as
+    the head, such as the output of a quick exec, would be lost.
+    """
+    client: socket.socket = transport.get_extra_info("socket")
+    if client.family != socket.AF_UNIX:
+        return
+    for attempt in range(MOST_LOOKS):
+        if client.fileno() < 0 or not _unread(client):
+            return
+        await asyncio.sleep(0 if attempt < QUICK_LOOKS else 0.001)
+
+
+def _unread(client: socket.socket) -> int:
+    """Bytes, with the kernel's overhead, that the other end has not read."""
+    return struct.unpack("i", fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, bytes(4)))[0]  # type: ignore[no-any-return]
 
 
 class Watch:

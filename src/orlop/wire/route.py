@@ -109,6 +109,15 @@ class _Branch:
         self.greedy = False
         self.suffixes: dict[str, dict[str, Route]] = {}
 
+    def find_greedy(self, method: str, rest: str) -> tuple[Route, str] | None:
+        """The longest parameter that leaves a known suffix, which has at most two segments."""
+        last = rest.rfind("/")
+        for end in (last, rest.rfind("/", 0, last), len(rest)):
+            methods = self.suffixes.get(rest[end:]) if end > 0 else None
+            if methods and method in methods:
+                return methods[method], rest[:end]
+        return None
+
 
 class Router:
     """Finds the route of a request by two dict lookups."""
@@ -134,13 +143,8 @@ class Router:
         branch = self._branches.get(path[: path.find("/", 1) + 1])
         if branch is None:
             return None
-        rest = path[path.find("/", 1) + 1 :]
-        if not branch.greedy:
-            value, slash, suffix = rest.partition("/")
-            methods = branch.suffixes.get(slash + suffix)
-        else:
-            value, slash, suffix = rest.rpartition("/")
-            methods = branch.suffixes.get(slash + suffix) if value else None
-            if not methods or method not in methods:
-                value, methods = rest, branch.suffixes.get("")
-        return (methods[method], value) if methods and value and method in methods else None
+        value, slash, suffix = path[path.find("/", 1) + 1 :].partition("/")
+        methods = branch.suffixes.get(slash + suffix)
+        if methods and value and method in methods:
+            return methods[method], value
+        return branch.find_greedy(method, f"{value}{slash}{suffix}") if branch.greedy and slash else None

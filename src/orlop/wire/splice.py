@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import cast
 
 from orlop.wire.body import ClientGone
-from orlop.wire.peer import Watch
+from orlop.wire.peer import Watch, take_in
 from orlop.wire.route import Session
 
 BLOCK = 64 * 1024
@@ -40,7 +40,7 @@ class Splice(Session):
         self._input_ended = False
         self._congested = False
         self._uncongested: asyncio.Future[None] | None = None
-        self._sending_backlog = backlog is not None
+        self._is_ready = False  # for the process's output: the head and the backlog are through
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._left: asyncio.Future[None] = self._loop.create_future()
         self._watch: Watch | None = None
@@ -49,6 +49,7 @@ class Splice(Session):
 
     async def run(self) -> None:
         try:
+            await take_in(self._transport)
             if self._backlog is not None:
                 async for chunk in self._backlog:
                     if self._left.done():
@@ -57,7 +58,7 @@ class Splice(Session):
                     if self._congested and not self._left.done():
                         self._uncongested = self._loop.create_future()
                         await self._uncongested
-                self._sending_backlog = False
+            self._is_ready = True
             if self._source is None:
                 self._end()
             elif not self._congested:
@@ -122,7 +123,7 @@ class Splice(Session):
         self._congested = False
         if self._uncongested and not self._uncongested.done():
             self._uncongested.set_result(None)
-        if not self._sending_backlog and not self._over.done():
+        if self._is_ready and not self._over.done():
             self._listen(True)
 
     # The process's side

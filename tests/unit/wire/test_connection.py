@@ -413,6 +413,25 @@ async def test_without_an_upgrade_the_stream_is_a_plain_200(tmp_path: Path) -> N
 
 
 @dialogue
+async def test_output_never_comes_in_the_same_read_as_the_head(tmp_path: Path) -> None:
+    """docker-py reads the head through a buffer and then goes on with the bare socket."""
+
+    async def quick(stdio: socket.socket) -> None:
+        stdio.send(b"at once")
+        stdio.close()
+
+    async with running(tmp_path, hijacking(quick)) as server:
+        client, loop = socket.socket(socket.AF_UNIX), asyncio.get_running_loop()
+        client.setblocking(False)
+        await loop.sock_connect(client, str(server.path))
+        await loop.sock_sendall(client, UPGRADE + b"\r\n")
+        await asyncio.sleep(0.02)  # a slow client
+        assert (await loop.sock_recv(client, 8192)).endswith(b"\r\n\r\n")
+        assert await loop.sock_recv(client, 8192) == b"at once"
+        client.close()
+
+
+@dialogue
 async def test_a_json_body_is_not_stdin(tmp_path: Path) -> None:
     async with running(tmp_path, hijacking(cat)) as server:
         answer = await server.say(UPGRADE + b"Content-Length: 13\r\n\r\n", b'{"Tty":false}', b"in")

@@ -18,9 +18,10 @@ ROUTER = Router(
     Route(method, pattern, nothing)
     for method, pattern in (
         ("GET", "/containers/json"),
-        ("GET", "/containers/{id}/json"),
-        ("DELETE", "/containers/{id}"),
-        ("GET", "/containers/{id}/attach/ws"),
+        ("GET", "/containers/{id...}/json"),
+        ("DELETE", "/containers/{id...}"),
+        ("GET", "/containers/{id...}/attach/ws"),
+        ("GET", "/networks/{id}"),
         ("GET", "/images/json"),
         ("GET", "/images/{name...}/json"),
         ("DELETE", "/images/{name...}"),
@@ -33,9 +34,12 @@ ROUTER = Router(
     ("method", "path", "pattern", "ref"),
     [
         ("GET", "/containers/json", "/containers/json", ""),
-        ("GET", "/containers/web/json", "/containers/{id}/json", "web"),
-        ("DELETE", "/containers/json", "/containers/{id}", "json"),
-        ("GET", "/containers/web/attach/ws", "/containers/{id}/attach/ws", "web"),
+        ("GET", "/containers/web/json", "/containers/{id...}/json", "web"),
+        ("DELETE", "/containers/json", "/containers/{id...}", "json"),
+        ("GET", "/containers/web/attach/ws", "/containers/{id...}/attach/ws", "web"),
+        ("DELETE", "/containers/web/alias", "/containers/{id...}", "web/alias"),
+        ("GET", "/containers/a/b/attach/ws", "/containers/{id...}/attach/ws", "a/b"),
+        ("GET", "/networks/n", "/networks/{id}", "n"),
         ("GET", "/images/json", "/images/json", ""),
         ("GET", "/images/reg:5000/a/b:1/json", "/images/{name...}/json", "reg:5000/a/b:1"),
         ("DELETE", "/images/a/b", "/images/{name...}", "a/b"),
@@ -50,8 +54,8 @@ def test_a_route_is_found_with_its_parameter(method: str, path: str, pattern: st
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/containers/json"), ("GET", "/containers/a/b/json"), ("GET", "/containers//json"), ("GET", "/"), ("GET", ""),
-     ("GET", "/nothing"), ("DELETE", "/images/"), ("GET", "/images//json"), ("DELETE", "/containers/"), ("GET", "/containers/a/")],
+    [("POST", "/containers/json"), ("GET", "/containers//json"), ("GET", "/"), ("GET", ""),
+     ("GET", "/nothing"), ("DELETE", "/images/"), ("GET", "/images//json"), ("DELETE", "/containers/"), ("GET", "/containers/a/"), ("GET", "/containers//attach/ws"), ("GET", "/networks/a/b")],
 )  # fmt: skip
 def test_what_no_route_has_is_not_found(method: str, path: str) -> None:
     assert ROUTER.find(method, path) is None
