@@ -135,7 +135,7 @@ def endpoint(one: Endpoint) -> dict[str, Any]:
         "IPAMConfig": write_addresses(one.spec),
         "Links": asked["Links"],
         "Aliases": asked["Aliases"],
-        "MacAddress": one.mac_address,
+        "MacAddress": one.mac_address or one.spec.mac_address,
         "DriverOpts": asked["DriverOpts"],
         "GwPriority": asked["GwPriority"],
         "NetworkID": one.network_id,
