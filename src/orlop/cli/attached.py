@@ -121,7 +121,7 @@ def _read_input() -> bytes:
 
 def pass_signals(session: "Session", ref: str, *, tty: bool) -> None:
     """From now on signals go to the container instead of ending us."""
-    from _signal import signal
+    from _signal import signal  # type: ignore[import-not-found]  # `signal` without its enums
 
     from orlop.client.containers import act
     from orlop.client.http import ApiError, Unreachable

@@ -92,7 +92,13 @@ def endpoint_settings(network: "Document") -> "Document":
     ipam = {place: network[key] for key, place in ADDRESSES.items() if network.get(key)}
     if network.get("link-local-ip"):
         ipam["LinkLocalIPs"] = network["link-local-ip"]
-    places = {"Aliases": "alias", "DriverOpts": "driver-opt", "Links": "link", "MacAddress": "mac-address", "GwPriority": "gw-priority"}
+    places = {
+        "Aliases": "alias",
+        "DriverOpts": "driver-opt",
+        "Links": "link",
+        "MacAddress": "mac-address",
+        "GwPriority": "gw-priority",
+    }
     endpoint: Document = {place: network[key] for place, key in places.items() if network.get(key)}
     if ipam:
         endpoint["IPAMConfig"] = ipam

@@ -10,17 +10,26 @@ if TYPE_CHECKING:
     Option = tuple[str, str, str, str]
     Run = Callable[[Session, "Arguments"], int]
 
-# An option is a row (long name, letter, kind, help). The kind is also what help shows for the value; "=x" after it is the default.
-# "bool" takes no value. The kinds of LISTS may be repeated; those of orlop.cli.values.CONVERTERS are checked and converted.
+# An option is a row (long name, letter, kind, help). The kind is also what help shows for the value; "=x" after it is the
+# default. "bool" takes no value. The kinds of LISTS may be repeated; those of orlop.cli.values.CONVERTERS are converted.
 LISTS = frozenset(("list", "strings", "map", "filter", "mount", "network", "ulimit"))
 HELP: "Option" = ("help", "", "bool", "Print usage")
+TEMPLATE_HELP = (
+    "Format output using a custom template:\n"
+    "'json':     Print in JSON format\n"
+    "'TEMPLATE': Print output using the given Go template"
+)
 
 
 class UsageError(Exception):
-    """What was typed cannot be understood. `code` is the exit code, `usage` whether the usage line is shown."""
+    """What was typed cannot be understood. `code` is the exit code, `usage` whether the usage line is shown.
 
-    def __init__(self, message: str, *, code: int = 125, usage: bool = True) -> None:
+    `path` names the command where it is not the one that is run.
+    """
+
+    def __init__(self, message: str, *, code: int = 125, usage: bool = True, path: str = "") -> None:
         super().__init__(message)
+        self.path = path
         self.code = code
         self.usage = usage
 
@@ -171,7 +180,7 @@ def _store(option: "Option", text: str, given: "dict[str, Any]") -> None:
     kind = kind.partition("=")[0]
     if kind == "string":
         given[name] = text
-    elif kind in ("list", "map", "filter"):
+    elif kind in ("list", "map") or (kind == "filter" and "=" in text):
         given.setdefault(name, []).append(text)
     elif kind == "network" and "=" not in text:
         given.setdefault(name, []).append({"name": text})

@@ -47,7 +47,12 @@ OPTIONS = (
     ("health-interval", "", "duration", "Time between running the check (ms|s|m|h)"),
     ("health-retries", "", "int", "Consecutive failures needed to report unhealthy"),
     ("health-start-interval", "", "duration", "Time between running the check during the start period (ms|s|m|h)"),
-    ("health-start-period", "", "duration", "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)"),
+    (
+        "health-start-period",
+        "",
+        "duration",
+        "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)",
+    ),
     ("health-timeout", "", "duration", "Maximum time to allow one check to run (ms|s|m|h)"),
     ("hostname", "h", "string", "Container host name"),
     ("init", "", "bool", "Run an init inside the container that forwards signals and reaps processes"),
@@ -156,7 +161,20 @@ PLACES = {
     "workdir": "WorkingDir",
 }
 # Options that say how the command behaves, not what the container is.
-BEHAVIOUR = frozenset(("attach", "detach", "detach-keys", "disable-content-trust", "interactive", "name", "platform", "pull", "quiet", "sig-proxy"))
+BEHAVIOUR = frozenset(
+    (
+        "attach",
+        "detach",
+        "detach-keys",
+        "disable-content-trust",
+        "interactive",
+        "name",
+        "platform",
+        "pull",
+        "quiet",
+        "sig-proxy",
+    )
+)
 
 
 def container_body(arguments: "Arguments") -> "Document":
@@ -179,7 +197,11 @@ def container_body(arguments: "Arguments") -> "Document":
     for name, value in arguments.given.items():
         if name in PLACES:
             place(body, PLACES[name], value)
-    if laborious == ["network"] and [list(network) for network in arguments.given["network"]] == [["name"]] and not arguments.many("link"):
+    if (
+        laborious == ["network"]
+        and [list(network) for network in arguments.given["network"]] == [["name"]]
+        and not arguments.many("link")
+    ):
         place(body, "HostConfig.NetworkMode", arguments.given["network"][0]["name"])
     elif laborious or attached:
         from orlop.cli.details import add_details

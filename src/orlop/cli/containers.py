@@ -35,8 +35,13 @@ def port(session: "Session", arguments: "Arguments") -> int:
             raise Failure(f"Error: No public port '{wanted[0]}' published for {ref}")
         lines = [_address(binding) for binding in bindings]
     else:
-        rows = [(int(name.partition("/")[0]), name, binding) for name, bindings in published.items() for binding in bindings or ()]
-        lines = [f"{name} -> {_address(binding)}" for _, name, binding in sorted(rows, key=lambda row: (row[0], row[1], row[2]["HostIp"]))]
+        rows = [
+            (int(name.partition("/")[0]), name, binding) for name, bindings in published.items() for binding in bindings or ()
+        ]
+        lines = [
+            f"{name} -> {_address(binding)}"
+            for _, name, binding in sorted(rows, key=lambda row: (row[0], row[1], row[2]["HostIp"]))
+        ]
     session.out("".join(f"{line}\n" for line in lines))
     return 0
 
@@ -71,7 +76,7 @@ UPDATABLE = {
 
 def update(session: "Session", arguments: "Arguments") -> int:
     if not arguments.given:
-        raise Failure("You must provide one or more flags when using this command.")
+        raise Failure("you must provide one or more flags when using this command")
     body: Document = {UPDATABLE[name]: value for name, value in arguments.given.items() if name in UPDATABLE}
     if arguments.text("restart"):
         from orlop.cli.details import parse_restart
@@ -80,7 +85,8 @@ def update(session: "Session", arguments: "Arguments") -> int:
             body["RestartPolicy"] = parse_restart(arguments.text("restart"))
         except ValueError as error:
             raise Failure(str(error)) from None
-    warnings, failures = [], []
+    warnings: list[str] = []
+    failures: list[str] = []
     for ref in arguments.words:
         try:
             warnings += containers.update(session.client, ref, body).get("Warnings") or []
@@ -120,7 +126,11 @@ def commit(session: "Session", arguments: "Arguments") -> int:
 def export(session: "Session", arguments: "Arguments") -> int:
     from orlop.cli.files import save_stream
 
-    save_stream(arguments.text("output"), lambda: containers.export(session.client, arguments.words[0]).pieces(), "failed to export container")
+    save_stream(
+        arguments.text("output"),
+        lambda: containers.export(session.client, arguments.words[0]).pieces(),
+        "failed to export container",
+    )
     return 0
 
 
@@ -141,7 +151,11 @@ COMMANDS = {
         examples=("orlop port web", "orlop port web 80/tcp"),
     ),
     "diff": Command(
-        diff, "Inspect changes to files or directories on a container's filesystem", "CONTAINER", (1, 1), examples=("orlop diff web",)
+        diff,
+        "Inspect changes to files or directories on a container's filesystem",
+        "CONTAINER",
+        (1, 1),
+        examples=("orlop diff web",),
     ),
     "update": Command(
         update,
@@ -178,7 +192,7 @@ COMMANDS = {
             ("pause", "p", "bool=true", "Pause container during commit"),
         ),
         free=False,
-        examples=("orlop commit -c 'CMD [\"nginx\", \"-g\", \"daemon off;\"]' web site:1",),
+        examples=('orlop commit -c \'CMD ["nginx", "-g", "daemon off;"]\' web site:1',),
     ),
     "export": Command(
         export,

@@ -213,10 +213,16 @@ COMMANDS = {
         (
             ("archive", "a", "bool", "Archive mode (copy all uid/gid information)"),
             ("follow-link", "L", "bool", "Always follow symbol link in SRC_PATH"),
-            ("quiet", "q", "bool", "Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached"),
+            (
+                "quiet",
+                "q",
+                "bool",
+                "Suppress the summary. It is not shown anyway when no terminal is attached",
+            ),
         ),
         details=(
-            "Use '-' as the source to read a tar archive from stdin\nand extract it to a directory destination in a container.\n"
+            "Use '-' as the source to read a tar archive from stdin\n"
+            "and extract it to a directory destination in a container.\n"
             "Use '-' as the destination to stream a tar archive of a\ncontainer source to stdout."
         ),
         examples=("orlop cp web:/etc/nginx/nginx.conf .", "orlop cp ./site/. web:/var/www", "orlop cp web:/var/log - | tar -t"),

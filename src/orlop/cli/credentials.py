@@ -3,6 +3,7 @@
 import posix
 from binascii import a2b_base64, b2a_base64
 
+from orlop.cli.files import ensure_directory, feed
 from orlop.cli.session import Failure, environment, read_all, write
 from orlop.client.documents import dumps, parse, pretty
 
@@ -48,10 +49,7 @@ def _make_directories(directory: str) -> None:
     at = ""
     for part in directory.split("/"):
         at += f"{part}/"
-        try:
-            posix.mkdir(at, 0o700)
-        except FileExistsError:
-            continue
+        ensure_directory(at, 0o700)
 
 
 def registry_key(domain: str) -> str:
@@ -147,17 +145,15 @@ def run_helper(name: str, verb: str, text: str) -> "dict[str, Any]":
     """Ask docker-credential-NAME. {} for credentials that it does not have. Raises Failure."""
     program = find_program(f"docker-credential-{name}")
     if not program:
-        raise Failure(f"error getting credentials - err: exec: \"docker-credential-{name}\": executable file not found in $PATH, out: ``")
+        raise Failure(
+            f'error getting credentials - err: exec: "docker-credential-{name}": executable file not found in $PATH, out: ``'
+        )
     (their_input, our_output), (our_input, their_output) = posix.pipe(), posix.pipe()  # both close on exec
     moves = [(posix.POSIX_SPAWN_DUP2, their_input, 0), (posix.POSIX_SPAWN_DUP2, their_output, 1)]
     child = posix.posix_spawn(program, [program, verb], posix.environ, file_actions=moves)
     posix.close(their_input)
     posix.close(their_output)
-    try:
-        write(our_output, text)
-    except BrokenPipeError:
-        pass  # it does not want to know; its exit code tells
-    posix.close(our_output)
+    feed(our_output, text)
     answer = read_all(our_input).decode().strip()
     posix.close(our_input)
     _, status = posix.waitpid(child, 0)
@@ -166,7 +162,9 @@ def run_helper(name: str, verb: str, text: str) -> "dict[str, Any]":
         return document
     if NOT_THERE in answer:
         return {}
-    raise Failure(f"error {'getting' if verb == 'get' else 'storing'} credentials - err: exit status {status >> 8}, out: `{answer}`")
+    raise Failure(
+        f"error {'getting' if verb == 'get' else 'storing'} credentials - err: exit status {status >> 8}, out: `{answer}`"
+    )
 
 
 def find_program(name: str) -> str:

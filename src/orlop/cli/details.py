@@ -134,7 +134,11 @@ def _storage(body: "Document", arguments: "Arguments") -> None:
 
 
 def _tmpfs(body: "Document", arguments: "Arguments") -> None:
-    place(body, "HostConfig.Tmpfs", {target: options for target, _, options in (text.partition(":") for text in arguments.many("tmpfs"))})
+    place(
+        body,
+        "HostConfig.Tmpfs",
+        {target: options for target, _, options in (text.partition(":") for text in arguments.many("tmpfs"))},
+    )
 
 
 def _volumes(body: "Document", arguments: "Arguments") -> None:

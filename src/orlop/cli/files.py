@@ -47,3 +47,21 @@ def open_file(path: str) -> int:
         return posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as error:
         raise Failure(f"open {path}: {(error.strerror or '').lower()}") from None
+
+
+def ensure_directory(path: str, mode: int, parent: "int | None" = None) -> None:
+    """Make a directory (below a descriptor, when one is given) unless something of that name is there."""
+    try:
+        posix.mkdir(path, mode, dir_fd=parent)
+    except FileExistsError:
+        return
+
+
+def feed(descriptor: int, text: str) -> None:
+    """Write to a program that may have stopped reading, and close."""
+    try:
+        write(descriptor, text)
+    except BrokenPipeError:
+        return
+    finally:
+        posix.close(descriptor)

@@ -1,6 +1,6 @@
 """Help texts, made from the commands' own tables."""
 
-from orlop.cli.command import HELP, Command, UsageError
+from orlop.cli.command import Command
 from orlop.cli.main import GLOBAL, GROUPS, MODULES, SUMMARIES, command_of, split
 
 TYPE_CHECKING = False
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from orlop.cli.command import Option
 
 COMMON = ("run", "exec", "ps", "pull", "push", "images", "login", "logout", "search", "version", "info")
-DEFAULT_COLUMNS = 80
+DEFAULT_COLUMNS, NAME_WIDTH = 80, 11
 
 
 def help_text(words: list[str]) -> str:
@@ -41,7 +41,7 @@ def aliases_of(path: str) -> list[str]:
 
 def top_level() -> list[str]:
     """The commands that stand without a group."""
-    return sorted(path for path in MODULES if " " not in path)
+    return sorted(path for path in MODULES if " " not in path and path[0] != "_")
 
 
 def option_rows(options: "tuple[Option, ...]") -> list[tuple[str, str]]:
@@ -68,12 +68,12 @@ def _overview() -> str:
 
 
 def _group(group: str) -> str:
-    verbs = {}  # target -> its first name
+    verbs: dict[str, str] = {}  # target -> its first name
     for verb, target in GROUPS[group].items():
         preferred = {"ps": "ls", "images": "ls", "rmi": "rm"}.get(target, verb)
         if target in MODULES:
-            verbs[target] = preferred if preferred in GROUPS[group] else verb
-    listed = sorted((verb, command_of(f"{group} {verb}").summary) for verb in set(verbs.values()) - {"list", "remove"})
+            verbs.setdefault(target, preferred)
+    listed = sorted((verb, command_of(f"{group} {verb}").summary) for verb in verbs.values())
     return (
         f"Usage:  orlop {group} COMMAND\n\n{SUMMARIES[group]}\n\n"
         + _list("Commands", listed)
@@ -99,7 +99,7 @@ def _list(title: str, rows: "list[tuple[str, str]]") -> str:
     """A titled list of two columns, folded to the terminal."""
     from orlop.cli.session import columns
 
-    left = max(len(name) for name, _ in rows) + 5
+    left = max(NAME_WIDTH, *(len(name) for name, _ in rows)) + 3
     width = max((columns() or DEFAULT_COLUMNS) - left, 30)
     lines = []
     for name, text in rows:
@@ -118,6 +118,3 @@ def _fold(text: str, width: int) -> list[str]:
         else:
             line = f"{line} {word}" if line else word
     return [*lines, line]
-
-
-__all__ = ["HELP", "UsageError", "aliases_of", "help_text", "option_rows", "top_level", "usage_of"]

@@ -40,7 +40,7 @@ def named(document: "Document", *, digests: bool = False) -> "Iterator[Document]
     for name in document.get("RepoDigests") or ():
         repository, _, digest = name.partition("@")
         by_digest.setdefault(repository, []).append(digest)
-    if not tags and not by_digest or list(tags) == [NONE]:
+    if (not tags and not by_digest) or list(tags) == [NONE]:
         yield {**document, "Repository": NONE, "Tag": NONE, "Digest": NONE}
         return
     for repository, names in tags.items():
@@ -67,9 +67,15 @@ FIELDS = {
     "CreatedSince": ("CREATED", lambda document, _: ago(document["Created"])),
     "CreatedAt": ("CREATED AT", lambda document, _: timestamp(document["Created"])),
     "Size": ("SIZE", lambda document, _: size(document["Size"], 3)),
-    "Containers": ("CONTAINERS", lambda document, _: "N/A" if document.get("Containers", -1) == -1 else str(document["Containers"])),
+    "Containers": (
+        "CONTAINERS",
+        lambda document, _: "N/A" if document.get("Containers", -1) == -1 else str(document["Containers"]),
+    ),
     "VirtualSize": ("SIZE", lambda document, _: size(document["Size"])),
-    "SharedSize": ("SHARED SIZE", lambda document, _: "N/A" if document.get("SharedSize", -1) == -1 else size(document["SharedSize"])),
+    "SharedSize": (
+        "SHARED SIZE",
+        lambda document, _: "N/A" if document.get("SharedSize", -1) == -1 else size(document["SharedSize"]),
+    ),
     "UniqueSize": ("UNIQUE SIZE", _unique),
 }
 VIEW = View(FIELDS, ("Repository", "Tag", "ID", "CreatedSince", "Size"))
@@ -102,11 +108,17 @@ def _created_at(document: "Document", _: bool) -> str:
 HISTORY = View(
     {
         "ID": ("IMAGE", _history_id),
-        "CreatedSince": ("CREATED", lambda document, _: ago(document["Created"]) if document["Human"] else _created_at(document, True)),
+        "CreatedSince": (
+            "CREATED",
+            lambda document, _: ago(document["Created"]) if document["Human"] else _created_at(document, True),
+        ),
         "CreatedAt": ("CREATED AT", _created_at),
         "CreatedBy": ("CREATED BY", _created_by),
         "Size": ("SIZE", lambda document, _: size(document["Size"], 3) if document["Human"] else str(document["Size"])),
-        "Comment": ("COMMENT", lambda document, full: document["Comment"] if full else ellipsis(document["Comment"], COMMENT_WIDTH)),
+        "Comment": (
+            "COMMENT",
+            lambda document, full: document["Comment"] if full else ellipsis(document["Comment"], COMMENT_WIDTH),
+        ),
     },
     ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
 )
@@ -161,7 +173,11 @@ COMMANDS = {
             NO_TRUNC,
             ("quiet", "q", "bool", "Only show image IDs"),
         ),
-        examples=("orlop images", "orlop images --filter dangling=true -q", "orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}'"),
+        examples=(
+            "orlop images",
+            "orlop images --filter dangling=true -q",
+            "orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}'",
+        ),
     ),
     "history": Command(
         history,

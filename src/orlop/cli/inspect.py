@@ -1,6 +1,6 @@
 """`orlop inspect` and the groups' own inspect."""
 
-from orlop.cli.command import Command
+from orlop.cli.command import TEMPLATE_HELP, Command
 from orlop.cli.session import Failure
 from orlop.client import containers, images, networks, volumes
 from orlop.client.documents import dumps, pretty
@@ -87,7 +87,7 @@ def volume(session: "Session", arguments: "Arguments") -> int:
     return _inspect(session, arguments, KINDS["volume"])
 
 
-FORMAT = ("format", "f", "string", "Format output using a custom template:\n'json':     Print in JSON format\n'TEMPLATE': Print output using the given Go template")
+FORMAT = ("format", "f", "string", TEMPLATE_HELP)
 SIZE = ("size", "s", "bool", "Display total file sizes")
 
 COMMANDS = {

@@ -61,7 +61,9 @@ def remove(session: "Session", arguments: "Arguments") -> int:
     force, volumes, link = (arguments.flag(name) for name in ("force", "volumes", "link"))
 
     def ask(ref: str) -> "Connection":
-        return containers.begin_remove(session.client, ref.strip("/") if not link else ref, force=force, volumes=volumes, link=link)
+        return containers.begin_remove(
+            session.client, ref.strip("/") if not link else ref, force=force, volumes=volumes, link=link
+        )
 
     return _each(session, arguments.words, ask, forgive_missing=force)
 
@@ -106,13 +108,27 @@ COMMANDS = {
         examples=("orlop stop web", "orlop stop -t 30 db"),
     ),
     "restart": Command(
-        restart, "Restart one or more containers", f"[OPTIONS] {SEVERAL}", (1, None), (SIGNAL, TIMEOUT), examples=("orlop restart web",)
+        restart,
+        "Restart one or more containers",
+        f"[OPTIONS] {SEVERAL}",
+        (1, None),
+        (SIGNAL, TIMEOUT),
+        examples=("orlop restart web",),
     ),
     "kill": Command(
-        kill, "Kill one or more running containers", f"[OPTIONS] {SEVERAL}", (1, None), (SIGNAL,), examples=("orlop kill -s HUP web",)
+        kill,
+        "Kill one or more running containers",
+        f"[OPTIONS] {SEVERAL}",
+        (1, None),
+        (SIGNAL,),
+        examples=("orlop kill -s HUP web",),
     ),
-    "pause": Command(pause, "Pause all processes within one or more containers", SEVERAL, (1, None), examples=("orlop pause web",)),
-    "unpause": Command(unpause, "Unpause all processes within one or more containers", SEVERAL, (1, None), examples=("orlop unpause web",)),
+    "pause": Command(
+        pause, "Pause all processes within one or more containers", SEVERAL, (1, None), examples=("orlop pause web",)
+    ),
+    "unpause": Command(
+        unpause, "Unpause all processes within one or more containers", SEVERAL, (1, None), examples=("orlop unpause web",)
+    ),
     "rm": Command(
         remove,
         "Remove one or more containers",
@@ -127,6 +143,10 @@ COMMANDS = {
     ),
     "rename": Command(rename, "Rename a container", "CONTAINER NEW_NAME", (2, 2), examples=("orlop rename web old-web",)),
     "wait": Command(
-        wait, "Block until one or more containers stop, then print their exit codes", SEVERAL, (1, None), examples=("orlop wait job",)
+        wait,
+        "Block until one or more containers stop, then print their exit codes",
+        SEVERAL,
+        (1, None),
+        examples=("orlop wait job",),
     ),
 }

@@ -32,13 +32,13 @@ def logs(session: "Session", arguments: "Arguments") -> int:
 def _moment(arguments: "Arguments", name: str) -> str:
     if not arguments.text(name):
         return ""
-    from orlop.cli.times import moment
     from orlop.cli.session import Failure
+    from orlop.cli.times import moment
 
     try:
         return moment(arguments.text(name))
     except ValueError as error:
-        raise Failure(f"invalid value for \"{name}\": {error}") from None
+        raise Failure(f'invalid value for "{name}": {error}') from None
 
 
 COMMANDS = {
@@ -50,10 +50,20 @@ COMMANDS = {
         (
             ("details", "", "bool", "Show extra details provided to logs"),
             ("follow", "f", "bool", "Follow log output"),
-            ("since", "", "string", 'Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)'),
+            (
+                "since",
+                "",
+                "string",
+                'Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
+            ),
             ("tail", "n", "string=all", "Number of lines to show from the end of the logs"),
             ("timestamps", "t", "bool", "Show timestamps"),
-            ("until", "", "string", 'Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)'),
+            (
+                "until",
+                "",
+                "string",
+                'Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
+            ),
         ),
         examples=("orlop logs -f --tail 100 web", "orlop logs --since 10m -t web"),
     ),

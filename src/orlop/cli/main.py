@@ -73,16 +73,20 @@ MODULES = {
     "events": "events",
     "system df": "usage",
     "completion": "completion",
+    "__complete": "completion",
 }
 
 # Groups: the verbs of each, and the command that each stands for.
-_CONTAINER = "attach commit cp create diff exec export kill logs pause port ps rename restart rm run start stats stop top unpause update wait"
+_CONTAINER = (
+    "attach commit cp create diff exec export kill logs pause port ps "
+    "rename restart rm run start stats stop top unpause update wait"
+)
 _IMAGE = "history import load pull push save tag"
 GROUPS: dict[str, dict[str, str]] = {
     "container": {verb: verb for verb in _CONTAINER.split()}
     | {"ls": "ps", "list": "ps", "remove": "rm", "inspect": "container inspect", "prune": "container prune"},
     "image": {verb: verb for verb in _IMAGE.split()}
-    | {"ls": "images", "list": "images", "rm": "rmi", "remove": "rmi", "build": "build"}
+    | {"ls": "images", "list": "images", "rm": "rmi", "remove": "rmi"}
     | {verb: f"image {verb}" for verb in ("bootstrap", "inspect", "prune")},
     "volume": {verb: f"volume {verb}" for verb in ("create", "inspect", "ls", "prune", "rm")}
     | {"list": "volume ls", "remove": "volume rm"},
@@ -119,6 +123,11 @@ def main() -> "NoReturn":
         code = 130
     except BrokenPipeError:
         code = 141  # as a program that SIGPIPE ends
+    except Exception as error:
+        if "-D" in sys.argv or "--debug" in sys.argv:
+            raise
+        write(2, f"orlop: internal error: {type(error).__name__}: {error} (orlop -D … shows where)\n")
+        code = 1
     posix._exit(code)
 
 
@@ -158,7 +167,7 @@ def split(words: list[str]) -> tuple[str, list[str]]:
         if len(words) == 1 or words[1] in ("--help", "-h"):
             return first, []
         if words[1] not in GROUPS[first]:
-            raise UsageError(f"orlop: unknown command: orlop {first} {words[1]}", code=1, usage=False)
+            raise UsageError(f"orlop: unknown command: orlop {first} {words[1]}", code=1, path=first)
         return f"{first} {words[1]}", words[2:]
     if first not in MODULES:
         raise UsageError(f"orlop: unknown command: orlop {first}", code=1, usage=False)
@@ -191,6 +200,7 @@ def _help(words: list[str]) -> int:
 
 
 def _complain(path: str, error: UsageError) -> None:
+    path = error.path or path
     lines = [str(error)]
     if error.usage:
         from orlop.cli.help import usage_of

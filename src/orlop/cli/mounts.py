@@ -119,7 +119,12 @@ FIELDS: "dict[str, tuple[str, Callable[[str, str], Any]]]" = {
     "tmpfs-mode": ("TmpfsOptions.Mode", _mode),
 }
 FLAGS = frozenset(("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src"))
-RECURSIVE = {"enabled": "", "disabled": "NonRecursive", "writable": "ReadOnlyNonRecursive", "readonly": "ReadOnlyForceRecursive"}
+RECURSIVE = {
+    "enabled": "",
+    "disabled": "NonRecursive",
+    "writable": "ReadOnlyNonRecursive",
+    "readonly": "ReadOnlyForceRecursive",
+}
 
 
 def _recursive(mount: "Document", value: str) -> None:
@@ -143,12 +148,15 @@ def _check(mount: "Document") -> None:
         if not mount.get("ReadOnly"):
             raise ValueError("option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction")
         if bind.get("Propagation") != "rprivate":
-            raise ValueError("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction")
+            raise ValueError(
+                "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
+            )
 
 
 def split_volumes(texts: list[str]) -> "tuple[list[str], dict[str, Document]]":
     """`-v` values as binds ("src:dst[:mode]", relative sources made absolute) and anonymous volumes. Raises ValueError."""
-    binds, anonymous = [], {}
+    binds: list[str] = []
+    anonymous: dict[str, Document] = {}
     for text in texts:
         source, colon, rest = text.partition(":")
         if not text:

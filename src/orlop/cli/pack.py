@@ -63,7 +63,13 @@ def _body(path: str, size: int) -> "Iterator[bytes]":
 
 
 def header(
-    name: str, status: "posix.stat_result", kind: bytes, *, size: int = 0, target: str = "", attributes: "dict[str, bytes] | None" = None
+    name: str,
+    status: "posix.stat_result",
+    kind: bytes,
+    *,
+    size: int = 0,
+    target: str = "",
+    attributes: "dict[str, bytes] | None" = None,
 ) -> bytes:
     """The blocks that introduce an entry; what does not fit the old header goes into a PAX one before it."""
     records = dict(attributes or {})
@@ -71,7 +77,11 @@ def header(
     for key, value, limit in (("path", raw_name, 100), ("linkpath", raw_target, 100)):
         if len(value) > limit or not value.isascii():
             records[key] = value
-    for key, number, largest in (("size", size, LARGEST_SIZE), ("uid", status.st_uid, LARGEST_OCTAL), ("gid", status.st_gid, LARGEST_OCTAL)):
+    for key, number, largest in (
+        ("size", size, LARGEST_SIZE),
+        ("uid", status.st_uid, LARGEST_OCTAL),
+        ("gid", status.st_gid, LARGEST_OCTAL),
+    ):
         if number > largest:
             records[key] = str(number).encode()
     device = status.st_rdev if kind in (b"3", b"4") else 0
@@ -79,7 +89,9 @@ def header(
     if records:
         body = b"".join(_record(key, value) for key, value in records.items())
         blocks = _block(b"PaxHeaders.0/x", 0o644, 0, 0, len(body), 0, b"x", b"", 0) + body + bytes(-len(body) % BLOCK)
-    return blocks + _block(raw_name, S_IMODE(status.st_mode), status.st_uid, status.st_gid, size, int(status.st_mtime), kind, raw_target, device)
+    return blocks + _block(
+        raw_name, S_IMODE(status.st_mode), status.st_uid, status.st_gid, size, int(status.st_mtime), kind, raw_target, device
+    )
 
 
 def _record(key: str, value: bytes) -> bytes:

@@ -8,6 +8,7 @@ from orlop.client.documents import dumps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from orlop.cli.command import Arguments
     from orlop.cli.session import Session
@@ -75,7 +76,8 @@ def _label(document: "Document", _: bool) -> "Callable[[str], str]":
 def ports(document: "Document", _: bool = True) -> str:
     """0.0.0.0:80->8080/tcp, 9000-9001/udp: runs of ports that are published as they are, or not at all, are one."""
     rows = document.get("Ports") or []
-    single, runs = [], []
+    single: list[str] = []
+    runs: list[list[Any]] = []  # [(address, protocol), first, last]
     for row in sorted(rows, key=lambda row: (row["PrivatePort"], row.get("IP", ""), row.get("PublicPort", 0), row["Type"])):
         address, private, public = row.get("IP", ""), row["PrivatePort"], row.get("PublicPort", 0)
         if address and public != private:

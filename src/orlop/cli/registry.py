@@ -37,17 +37,21 @@ def login(session: "Session", arguments: "Arguments") -> int:
         body = {**_ask(session, key, username, password), "serveraddress": key}
     answer = system.login(session.client, body)
     secret = str(body.get("password", ""))
-    path = store(session, key, str(body.get("username", "")), secret, str(answer.get("IdentityToken") or body.get("identitytoken") or ""))
+    path = store(
+        session, key, str(body.get("username", "")), secret, str(answer.get("IdentityToken") or body.get("identitytoken") or "")
+    )
     if path and arguments.given:
         session.warn(f"\nWARNING! Your credentials are stored unencrypted in '{path}'.\n")
-        session.warn("Configure a credential helper to remove this warning: set \"credsStore\" there.\n\n")
+        session.warn('Configure a credential helper to remove this warning: set "credsStore" there.\n\n')
     session.out(f"{answer.get('Status') or 'Login Succeeded'}\n")
     return 0
 
 
 def _key(arguments: "Arguments") -> str:
     server = arguments.words[0] if arguments.words else ""
-    return registry_key(server.removeprefix("https://").removeprefix("http://").rstrip("/")) if server and server != HUB else HUB
+    return (
+        registry_key(server.removeprefix("https://").removeprefix("http://").rstrip("/")) if server and server != HUB else HUB
+    )
 
 
 def _ask(session: "Session", key: str, username: str, password: str) -> dict[str, str]:
@@ -91,7 +95,11 @@ def logout(session: "Session", arguments: "Arguments") -> int:
 
 def search(session: "Session", arguments: "Arguments") -> int:
     term = arguments.words[0]
-    domain = term.partition("/")[0] if "/" in term and ("." in term.partition("/")[0] or ":" in term.partition("/")[0]) else "docker.io"
+    domain = (
+        term.partition("/")[0]
+        if "/" in term and ("." in term.partition("/")[0] or ":" in term.partition("/")[0])
+        else "docker.io"
+    )
     found = images.search(
         session.client,
         term,

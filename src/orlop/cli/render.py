@@ -1,4 +1,4 @@
-"""How results look: tables, sizes, ages, and rows of any noun by --format. No template engine unless a template is asked for."""
+"""How results look: tables, sizes, ages, and rows of any noun by --format. No engine unless a template is asked for."""
 
 from time import localtime, strftime, time
 
@@ -7,7 +7,7 @@ from orlop.client.documents import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
     from orlop.cli.session import Session
@@ -33,7 +33,7 @@ NO_TRUNC = ("no-trunc", "", "bool", "Don't truncate output")
 class View:
     """How a noun is listed. Each field has a header and a function of (document, whether nothing is cut)."""
 
-    def __init__(self, fields: "dict[str, Field]", shown: tuple[str, ...]) -> None:
+    def __init__(self, fields: "Mapping[str, Field]", shown: tuple[str, ...]) -> None:
         self.fields = fields
         self.shown = shown
 
@@ -72,7 +72,9 @@ def _label_header(name: str) -> str:
     return name.split(".")[-1].replace("-", " ").replace("_", " ")
 
 
-def show(session: "Session", view: View, documents: "Iterable[Document]", *, format: str = "", quiet: str = "", full: bool = False) -> None:
+def show(
+    session: "Session", view: View, documents: "Iterable[Document]", *, format: str = "", quiet: str = "", full: bool = False
+) -> None:
     """Print documents as --format and --quiet want them. `quiet` names the one field of -q, or is empty."""
     rows = [Row(view, document, full) for document in documents]
     if quiet:
@@ -131,7 +133,10 @@ def tabulate(text: str) -> str:
             width = max(MINIMUM_WIDTH, *(len(other[column]) + PADDING for other in lines[at:block]))
             for row in widths[at:block]:
                 row[column] = width
-    return "\n".join("".join(cell.ljust(width) for cell, width in zip(line, [*row, 0], strict=True)) for line, row in zip(lines, widths, strict=True))
+    return "\n".join(
+        "".join(cell.ljust(width) for cell, width in zip(line, [*row, 0], strict=True))
+        for line, row in zip(lines, widths, strict=True)
+    )
 
 
 def ellipsis(text: str, width: int) -> str:
@@ -198,14 +203,23 @@ def pairs(labels: "dict[str, str] | None") -> str:
     return ",".join(sorted(f"{name}={value}" for name, value in (labels or {}).items()))
 
 
-def filters(texts: list[str]) -> dict[str, list[str]]:
-    """`--filter name=value` as the API takes them. Raises Failure."""
-    from orlop.cli.session import Failure
+def natural(text: str) -> "list[tuple[int, int, str]]":
+    """A key that sorts a9 before a10."""
+    key, at = [], 0
+    while at < len(text):
+        end = at + 1
+        while end < len(text) and text[end].isdecimal() == text[at].isdecimal():
+            end += 1
+        run = text[at:end]
+        key.append((0, int(run), run) if run.isdecimal() else (1, 0, run))
+        at = end
+    return key
 
+
+def filters(texts: list[str]) -> dict[str, list[str]]:
+    """`--filter name=value` (the parser has seen to the sign) as the API takes them."""
     found: dict[str, list[str]] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise Failure(f"invalid argument \"{text}\" for \"-f, --filter\" flag: bad format of filter (expected name=value)", 125)
+        name, _, value = text.partition("=")
         found.setdefault(name.strip().lower(), []).append(value.strip())
     return found

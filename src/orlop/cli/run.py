@@ -63,7 +63,7 @@ def _body(arguments: "Arguments", verb: str) -> "Document":
         raise UsageError(f"orlop: 'orlop {verb}' requires at least 1 argument", code=1)
     pull = arguments.text("pull")
     if pull not in ("always", "missing", "never"):
-        raise _failure(f"invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\"", verb)
+        raise _failure(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"', verb)
     try:
         body = container_body(arguments)
     except ValueError as error:
@@ -140,7 +140,13 @@ def _run_attached(session: "Session", arguments: "Arguments", body: "Document", 
 
     tty, stdin, remove = bool(body.get("Tty")), bool(body["AttachStdin"]), arguments.flag("rm")
     keys = arguments.text("detach-keys")
-    fields = {"stream": True, "stdin": stdin, "stdout": body["AttachStdout"], "stderr": body["AttachStderr"], "detachKeys": keys}
+    fields = {
+        "stream": True,
+        "stdin": stdin,
+        "stdout": body["AttachStdout"],
+        "stderr": body["AttachStderr"],
+        "detachKeys": keys,
+    }
     attaching = containers.begin_attach(session.client, ref, fields)
     waiting = containers.begin_wait(session.client, ref, "removed" if remove else "next-exit")
     streams = containers.hijacked(attaching)

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     from orlop.cli.command import Arguments
     from orlop.client.http import Stream
+    from orlop.client.tcp import TlsFiles
 
 DEFAULT_SOCKET = "/run/orlop/orlop.sock"
+TLS_OPTIONS = {"ca": "cacert", "cert": "cert", "key": "key"}
 
 
 class Failure(Exception):
@@ -91,10 +93,26 @@ class Session:
 
                 return revive(self, address, error)
         if scheme == "tcp":
-            from orlop.client.tcp import dial_tcp, tls_files
+            from orlop.client.tcp import dial_tcp
 
-            return dial_tcp(address, tls_files(self.options, self.configuration_directory))
+            return dial_tcp(address, self._tls())
         raise Unreachable(f"cannot connect to {self.host}: only unix:// and tcp:// addresses are supported")
+
+    def _tls(self) -> "TlsFiles | None":
+        """Docker's rules: --tlsverify or $DOCKER_TLS_VERIFY (not empty) verifies, --tls only encrypts, else no TLS."""
+        from orlop.client.tcp import TlsFiles
+
+        verify = bool(environment("DOCKER_TLS_VERIFY"))
+        if self.options and "tlsverify" in self.options.given:
+            verify = self.options.flag("tlsverify")
+        if not verify and not (self.options and self.options.flag("tls")):
+            return None
+        directory = environment("DOCKER_CERT_PATH") or self.configuration_directory
+        paths = [
+            (self.options.text(f"tls{TLS_OPTIONS[name]}") if self.options else "") or f"{directory}/{name}.pem"
+            for name in ("ca", "cert", "key")
+        ]
+        return TlsFiles(*paths, verify=verify)
 
 
 def _full_address(text: str) -> str:

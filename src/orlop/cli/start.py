@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from orlop.cli.command import Arguments
     from orlop.cli.session import Session
     from orlop.client.documents import Document
+    from orlop.client.http import Hijacked, Response
 
 
 def start(session: "Session", arguments: "Arguments") -> int:
@@ -94,7 +95,14 @@ def _pass_signals(session: "Session", ref: str) -> None:
     pass_signals(session, ref, tty=False)
 
 
-def _pump(session: "Session", arguments: "Arguments", found: "Document", joined: "tuple[containers.Hijacked, containers.Response]", *, stdin: bool) -> int:
+def _pump(
+    session: "Session",
+    arguments: "Arguments",
+    found: "Document",
+    joined: "tuple[Hijacked, Response]",
+    *,
+    stdin: bool,
+) -> int:
     from orlop.cli.attached import pump
     from orlop.cli.run import exit_code, resize
 

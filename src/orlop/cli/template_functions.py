@@ -10,15 +10,44 @@ if TYPE_CHECKING:
 
 # Fields that the API leaves out when they are empty, and what Go's types have then. Any other missing field is an error.
 OMITTED: "dict[str, Any]" = {
-    **dict.fromkeys(("Name", "Driver", "Mode", "Propagation", "Hostname", "StopSignal", "MacAddress", "Error", "Source", "SizeRw"), ""),
-    **dict.fromkeys(("Comment", "Author", "Parent", "Container", "DockerVersion", "Variant", "OsVersion", "User", "WorkingDir"), ""),
-    **dict.fromkeys(("Env", "Cmd", "Entrypoint", "OnBuild", "Shell", "Mounts", "RepoTags", "RepoDigests"), []),
-    **dict.fromkeys(("Labels", "ExposedPorts", "Volumes", "Options", "Tmpfs", "Sysctls", "Annotations"), {}),
+    **dict.fromkeys(
+        ("Name", "Driver", "Mode", "Propagation", "Hostname", "StopSignal", "MacAddress", "Error", "Source", "SizeRw"), ""
+    ),
+    **dict.fromkeys(
+        ("Comment", "Author", "Parent", "Container", "DockerVersion", "Variant", "OsVersion", "User", "WorkingDir"), ""
+    ),
+    **dict.fromkeys(("Env", "Cmd", "Entrypoint", "OnBuild", "Shell", "Mounts", "RepoTags", "RepoDigests"), ()),
+    **{name: {} for name in ("Labels", "ExposedPorts", "Volumes", "Options", "Tmpfs", "Sysctls", "Annotations")},
 }
 MISSING = object()
 # What JSON's null is in Go's types, where it is not a list: a map, or a pointer to nothing.
-NULL_MAPS = frozenset(("Labels", "ExposedPorts", "Volumes", "Options", "PortBindings", "Ports", "Networks", "Annotations", "Sysctls", "DriverOpts"))
-NULL_POINTERS = frozenset(("Health", "Healthcheck", "Init", "IPAMConfig", "OomKillDisable", "PidsLimit", "MemorySwappiness", "StopTimeout", "UsageData"))
+NULL_MAPS = frozenset(
+    (
+        "Labels",
+        "ExposedPorts",
+        "Volumes",
+        "Options",
+        "PortBindings",
+        "Ports",
+        "Networks",
+        "Annotations",
+        "Sysctls",
+        "DriverOpts",
+    )
+)
+NULL_POINTERS = frozenset(
+    (
+        "Health",
+        "Healthcheck",
+        "Init",
+        "IPAMConfig",
+        "OomKillDisable",
+        "PidsLimit",
+        "MemorySwappiness",
+        "StopTimeout",
+        "UsageData",
+    )
+)
 
 
 class Null(list):  # type: ignore[type-arg]

@@ -19,7 +19,16 @@ def raw_mode(descriptor: int) -> "list[Any]":
     except termios.error:
         return []
     raw = saved.copy()
-    raw[0] &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON)
+    raw[0] &= ~(
+        termios.IGNBRK
+        | termios.BRKINT
+        | termios.PARMRK
+        | termios.ISTRIP
+        | termios.INLCR
+        | termios.IGNCR
+        | termios.ICRNL
+        | termios.IXON
+    )
     raw[1] &= ~termios.OPOST
     raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
     raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
@@ -55,7 +64,7 @@ def size() -> tuple[int, int]:
 
 def watch_size(tell: "Callable[[int, int], None]") -> None:
     """Tell the size now and whenever it changes."""
-    from _signal import signal
+    from _signal import signal  # type: ignore[import-not-found]  # `signal` without its enums
 
     def handle(*_: object) -> None:
         rows, columns = size()

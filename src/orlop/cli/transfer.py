@@ -33,7 +33,9 @@ def pull(session: "Session", arguments: "Arguments") -> int:
     return 0
 
 
-def pull_image(session: "Session", name: str, *, platform: str = "", quiet: bool = False, all_tags: bool = False, descriptor: int = 1) -> None:
+def pull_image(
+    session: "Session", name: str, *, platform: str = "", quiet: bool = False, all_tags: bool = False, descriptor: int = 1
+) -> None:
     """Pull an image, showing progress on the descriptor. Raises Failure, ApiError."""
     from orlop.cli.credentials import registry_header
 
@@ -189,7 +191,12 @@ COMMANDS = {
         (0, 0),
         (
             ("input", "i", "string", "Read from tar archive file, instead of STDIN"),
-            ("platform", "", "string", 'Load only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")'),
+            (
+                "platform",
+                "",
+                "string",
+                'Load only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+            ),
             ("quiet", "q", "bool", "Suppress the load output"),
         ),
         examples=("orlop load -i site.tar", "zstdcat site.tar.zst | orlop load"),
@@ -201,7 +208,12 @@ COMMANDS = {
         (1, None),
         (
             ("output", "o", "string", "Write to a file, instead of STDOUT"),
-            ("platform", "", "string", 'Save only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")'),
+            (
+                "platform",
+                "",
+                "string",
+                'Save only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+            ),
         ),
         examples=("orlop save -o site.tar site:1", "orlop save site:1 | zstd >site.tar.zst"),
     ),

@@ -3,6 +3,7 @@
 import posix
 from stat import S_ISDIR
 
+from orlop.cli.files import ensure_directory
 from orlop.cli.pack import BLOCK
 from orlop.cli.session import Failure
 
@@ -125,10 +126,7 @@ def _parent(root: int, name: str) -> int:
     """The directory that holds `name`, made when missing, reached without following a link."""
     here = posix.dup(root)
     for part in name.split("/")[:-1]:
-        try:
-            posix.mkdir(part, 0o755, dir_fd=here)
-        except FileExistsError:
-            pass
+        ensure_directory(part, 0o755, here)
         try:
             below = posix.open(part, posix.O_RDONLY | FOLLOWED, dir_fd=here)
         finally:

@@ -148,7 +148,10 @@ def parse_ulimit(text: str) -> "list[Document]":
     return [{"Name": name, "Soft": soft, "Hard": hard}]
 
 
-ULIMITS = frozenset("as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split())
+ULIMITS = frozenset(
+    ("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss")
+    + ("rtprio", "rttime", "sigpending", "stack")
+)  # getrlimit(2)
 
 
 def parse_mount(text: str) -> "list[Document]":
@@ -163,8 +166,15 @@ def parse_network(text: str) -> "list[Document]":
     return [parse(text)]
 
 
+def parse_filter(text: str) -> list[str]:
+    if "=" not in text:
+        raise ValueError("bad format of filter (expected name=value)")
+    return [text]
+
+
 CONVERTERS: "dict[str, Callable[[str], Any]]" = {
     "bool": parse_bool,
+    "filter": parse_filter,
     "int": parse_int,
     "uint16": parse_uint16,
     "bytes": parse_bytes,

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from orlop.client.http import Client, Connection, Filters, Response
 
 
-def list_containers(client: "Client", *, all: bool = False, limit: int = 0, size: bool = False, filters: "Filters | None" = None) -> "list[Document]":
+def list_containers(
+    client: "Client", *, all: bool = False, limit: int = 0, size: bool = False, filters: "Filters | None" = None
+) -> "list[Document]":
     fields = {"all": all, "limit": limit or None, "size": size, "filters": filters}
     documents: list[Document] = client.call("GET", f"/containers/json{query(fields)}")
     return documents
@@ -88,11 +90,13 @@ def update(client: "Client", ref: str, body: "Document") -> "Document":
     return document
 
 
-def commit(client: "Client", ref: str, *, repository: str, tag: str, author: str, comment: str, changes: list[str], pause: bool) -> str:
+def commit(
+    client: "Client", ref: str, *, repository: str, tag: str, author: str, comment: str, changes: list[str], pause: bool
+) -> str:
     """The new image's id."""
-    pairs = {"container": ref, "repo": repository, "tag": tag, "author": author, "comment": comment, "pause": int(pause)}
+    fields: dict[str, Any] = {"container": ref, "repo": repository, "tag": tag, "author": author, "comment": comment}
     words = "".join(f"&changes={quote(change)}" for change in changes)
-    document: Document = client.call("POST", f"/commit{query(pairs)}{words}", {})
+    document: Document = client.call("POST", f"/commit{query({**fields, 'pause': int(pause)})}{words}", {})
     return str(document["Id"])
 
 

@@ -24,7 +24,7 @@ class _Options:
     memo: "dict[str, str]" = {}  # noqa: RUF012 (the scanner's own cache of keys, never ours)
 
 
-_scan = _json.make_scanner(_Options)
+_scan = _json.make_scanner(_Options)  # type: ignore[arg-type]  # it only reads attributes
 _quote = _json.encode_basestring
 _encode = _json.make_encoder(None, str, _quote, None, ":", ",", False, False, True)
 

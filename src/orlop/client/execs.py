@@ -1,13 +1,12 @@
 """Processes started in running containers, over the HTTP API."""
 
+from orlop.client.documents import dumps
 from orlop.client.http import HIJACK, JSON, query, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.client.documents import Document
     from orlop.client.http import Client, Connection
-
-from orlop.client.documents import dumps
 
 
 def create(client: "Client", ref: str, body: "Document") -> str:

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from orlop.client.http import Client, Filters, Response
 
 
-def list_images(client: "Client", *, all: bool = False, digests: bool = False, filters: "Filters | None" = None) -> "list[Document]":
+def list_images(
+    client: "Client", *, all: bool = False, digests: bool = False, filters: "Filters | None" = None
+) -> "list[Document]":
     fields = {"all": all, "digests": digests, "filters": filters}
     documents: list[Document] = client.call("GET", f"/images/json{query(fields)}")
     return documents
@@ -34,13 +36,19 @@ def pull(client: "Client", repository: str, tag: str, *, platform: str = "", aut
 
 def push(client: "Client", repository: str, tag: str, *, auth: str, platform: str = "") -> "Response":
     """A stream of progress documents; an empty tag pushes all tags."""
-    return client.stream("POST", f"/images/{quote(repository)}/push{query({'tag': tag, 'platform': platform})}", b"", registry_auth(auth))
+    return client.stream(
+        "POST", f"/images/{quote(repository)}/push{query({'tag': tag, 'platform': platform})}", b"", registry_auth(auth)
+    )
 
 
-def import_(client: "Client", source: str, body: "Iterable[bytes] | None", fields: "Mapping[str, str]", changes: list[str]) -> "Response":
+def import_(
+    client: "Client", source: str, body: "Iterable[bytes] | None", fields: "Mapping[str, str]", changes: list[str]
+) -> "Response":
     """A stream of progress documents. `source` is '-' with a body, or a URL. Fields: repo tag message platform."""
     words = "".join(f"&changes={quote(change)}" for change in changes)
-    return client.stream("POST", f"/images/create{query({'fromSrc': source, **fields})}{words}", body if body is not None else b"")
+    return client.stream(
+        "POST", f"/images/create{query({'fromSrc': source, **fields})}{words}", body if body is not None else b""
+    )
 
 
 def load(client: "Client", body: "Iterable[bytes]", *, quiet: bool, platform: str = "") -> "Response":
@@ -71,7 +79,9 @@ def prune(client: "Client", filters: "Filters | None" = None) -> "Document":
     return document
 
 
-def search(client: "Client", term: str, *, limit: int = 0, filters: "Filters | None" = None, auth: str = "") -> "list[Document]":
+def search(
+    client: "Client", term: str, *, limit: int = 0, filters: "Filters | None" = None, auth: str = ""
+) -> "list[Document]":
     fields = {"term": term, "limit": limit or None, "filters": filters}
     documents: list[Document] = client.call("GET", f"/images/search{query(fields)}", None, registry_auth(auth))
     return documents
