@@ -158,24 +158,27 @@ def _errors(compression: str) -> tuple[type[Exception], ...]:
 
 
 def compress(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:
-    """Compress a stream of blocks by gzip or zstd at level 1: the fastest, and small enough (facts.md, section 8)."""
-    compressor = _compressor(compression)
+    """Compress a stream of blocks. See `compressor`."""
+    stream = compressor(compression)
     for block in blocks:
-        if content := compressor.compress(block):
+        if content := stream.compress(block):
             yield content
-    yield compressor.flush()
+    yield stream.flush()
 
 
-class _Compressor(Protocol):
+class Compressor(Protocol):
+    """A stream being compressed."""
+
     def compress(self, data: bytes, /) -> bytes: ...
     def flush(self) -> bytes: ...
 
 
-def _compressor(compression: str) -> _Compressor:
+def compressor(compression: str) -> Compressor:
+    """gzip or zstd at level 1: the fastest, and small enough (facts.md, section 8). Raises InvalidArgument."""
     if compression == "gzip":
         from isal import isal_zlib
 
-        deflater: _Compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
+        deflater: Compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
         return deflater
     if compression == "zstd":
         import zstandard

@@ -10,11 +10,11 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol, cast
+from typing import NamedTuple
 
 from orlop.kernel import syscalls
 from orlop.spec.errors import Corrupt
-from orlop.storage.compression import READ_BYTES
+from orlop.storage.compression import READ_BYTES, compressor, inflate
 from orlop.storage.tar.headers import Segment
 
 _HEAD = struct.Struct("<16sQQ")
@@ -42,10 +42,8 @@ class Recorder:
 
     def __init__(self, fd: int) -> None:
         """`fd` is an empty file, open for writing; `finish` must be called for it to become a recipe."""
-        import zstandard
-
         self._fd = fd
-        self._compressor = zstandard.ZstdCompressor(level=1).compressobj()
+        self._compressor = compressor("zstd")
         self._pending: list[bytes] = []  # records, ready to be compressed
         self._pending_bytes = 0
         self._literal: list[bytes] = []
@@ -97,12 +95,6 @@ class Recorder:
             self._pending_bytes = 0
 
 
-class Reader(Protocol):
-    """What zstandard's stream reader offers."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
 def replay(recipe: Path, tree: Path, kept: Path) -> Iterator[bytes]:
     """The tar again, in blocks. `tree` is the layer, `kept` has what was put aside.
 
@@ -114,7 +106,7 @@ def replay(recipe: Path, tree: Path, kept: Path) -> Iterator[bytes]:
         tree_fd = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         kept_fd = os.open(kept, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if moves else -1
         try:
-            yield from _blocks(_open_records(body, recipe), _Bodies(tree_fd, kept_fd, moves))
+            yield from _blocks(_Records(inflate(body, "zstd")), _Bodies(tree_fd, kept_fd, moves))
         finally:
             os.close(tree_fd)
             if kept_fd >= 0:
@@ -127,7 +119,7 @@ def tar_size(recipe: Path) -> int:
         return _head(file.read(_HEAD.size), recipe)[0]
 
 
-def _blocks(records: Reader, bodies: "_Bodies") -> Iterator[bytes]:
+def _blocks(records: "_Records", bodies: "_Bodies") -> Iterator[bytes]:
     """Join what belongs together into larger blocks."""
     parts: list[bytes] = []
     waiting = 0
@@ -142,7 +134,7 @@ def _blocks(records: Reader, bodies: "_Bodies") -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def _pieces(records: Reader, bodies: "_Bodies") -> Iterator[bytes]:
+def _pieces(records: "_Records", bodies: "_Bodies") -> Iterator[bytes]:
     while kind := records.read(1):
         if kind == b"L":
             (length,) = struct.unpack("<I", _exactly(records, 4))
@@ -217,39 +209,28 @@ class _Bounded:
     def __init__(self, fd: int, start: int, end: int) -> None:
         self._fd, self._at, self._end = fd, start, end
 
-    def read(self, size: int = -1, /) -> bytes:
-        left = self._end - self._at
-        block = os.pread(self._fd, left if size < 0 else min(size, left), self._at)
+    def read(self, size: int, /) -> bytes:
+        block = os.pread(self._fd, min(size, self._end - self._at), self._at)
         self._at += len(block)
         return block
 
 
 class _Records:
-    """Records, decompressed; errors become Corrupt."""
+    """The bytes of records, of which `read` gives at most so many, b"" at the end."""
 
-    def __init__(self, reader: Reader, error: type[Exception], recipe: Path) -> None:
-        self._reader, self._error, self._recipe = reader, error, recipe
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
         self._buffer, self._at = b"", 0
 
-    def read(self, size: int, /) -> bytes:
+    def read(self, size: int) -> bytes:
         if self._at == len(self._buffer):
-            try:
-                self._buffer, self._at = self._reader.read(READ_BYTES), 0
-            except self._error as error:
-                raise Corrupt(f"cannot read {self._recipe}: {error}") from error
+            self._buffer, self._at = next(self._blocks, b""), 0
         piece = self._buffer[self._at : self._at + size]
         self._at += len(piece)
         return piece
 
 
-def _open_records(body: _Bounded, recipe: Path) -> Reader:
-    import zstandard
-
-    reader = zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], body), read_size=READ_BYTES)
-    return _Records(reader, zstandard.ZstdError, recipe)
-
-
-def _exactly(records: Reader, size: int) -> bytes:
+def _exactly(records: "_Records", size: int) -> bytes:
     content = records.read(size)
     while len(content) < size:
         more = records.read(size - len(content))
