@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from orlop.kernel import syscalls
-from orlop.spec.mounts import MountPoint
+from orlop.runtime.plan import start_plan
+from orlop.spec.mounts import Mount, MountPoint
 from orlop.spec.resources import Resources, Rlimit
 from orlop.spec.runtime import IdMapping, Namespace, RuntimeMount, TimeOffset
-from support.box import HOST, Box, temporary, with_linux
+from support.box import HOST, Box, Running, temporary, with_linux
 
 pytestmark = pytest.mark.root
 
@@ -400,3 +401,34 @@ def test_a_mount_by_options_alone(box: Box, tmp_path: Path) -> None:
     spec = box.spec("sh", "-c", "mount | grep ' /m '")
     extra = RuntimeMount(destination="/m", type="none", source=str(tmp_path), options=("rbind", "nosuid", "noexec", "noatime"))
     assert "nosuid,noexec,noatime" in box.start(replace(spec, mounts=(*spec.mounts, extra))).done().output
+
+
+def test_no_end_without_a_report(box: Box) -> None:
+    plan = start_plan(box.spec("true"), rootfs=(Mount("bind", str(box.root)),), mountpoint=str(box.mountpoint), host=HOST)
+    plan["steps"].insert(3, ["hostname"])
+    assert "internal error in the step hostname" in Running(plan).done().error
+
+
+def test_a_control_group_of_version_2_at_birth(box: Box) -> None:
+    """CLONE_INTO_CGROUP, and the cgroup namespace rooted there."""
+    unified = Path("/sys/fs/cgroup/unified" if HOST.cgroup_version == 1 else "/sys/fs/cgroup")
+    if not (unified / "cgroup.procs").exists():
+        pytest.skip("no cgroup v2 hierarchy is mounted")
+    group = unified / f"orlop-test-{os.getpid()}"
+    group.mkdir()
+    fd = os.open(group, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        plan = start_plan(
+            box.spec("sh", "-c", "grep ^0:: /proc/self/cgroup; mount | grep cgroup2; echo $(cat /sys/fs/cgroup/cgroup.procs)"),
+            rootfs=(Mount("bind", str(box.root)),),
+            mountpoint=str(box.mountpoint),
+            host=replace(HOST, cgroup_version=2),
+        )
+        done = Running(plan, cgroup_fd=fd).done()
+    finally:
+        os.close(fd)
+        os.rmdir(group)
+    lines = done.output.split("\n")
+    assert lines[0] == "0::/"
+    assert lines[1].startswith("cgroup on /sys/fs/cgroup type cgroup2 (ro,")
+    assert lines[2].split()[0] == "1"

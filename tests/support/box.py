@@ -50,7 +50,7 @@ class Done:
 class Running:
     """A process of a container. `output()` waits for its end."""
 
-    def __init__(self, plan: dict[str, Any], target_pidfd: int = -1) -> None:
+    def __init__(self, plan: dict[str, Any], target_pidfd: int = -1, cgroup_fd: int = -1) -> None:
         self.output_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -59,7 +59,7 @@ class Running:
                 stdio = (
                     (null, null, null) if any(step[0] == "terminal" for step in plan["steps"]) else (null, write_fd, write_fd)
                 )
-                self.pid, self.pidfd = spawn(plan, theirs.fileno(), stdio=stdio, target_pidfd=target_pidfd)
+                self.pid, self.pidfd = spawn(plan, theirs.fileno(), stdio=stdio, target_pidfd=target_pidfd, cgroup_fd=cgroup_fd)
             os.close(write_fd)
             os.close(null)
             self.error = ""

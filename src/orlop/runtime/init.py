@@ -31,15 +31,19 @@ from orlop.runtime.steps import CANNOT_START, COMMAND_NOT_EXECUTABLE, COMMAND_NO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
 _UNREACHABLE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
-def run(plan: dict[str, Any], report_fd: int, target_pidfd: int = -1) -> NoReturn:
-    """Apply the plan's steps, the last of which executes the program. Ends the process when one fails."""
-    state = State(plan, report_fd, target_pidfd)
+def run(plan: dict[str, Any], report_fd: int, target_pidfd: int, leave_parent: Callable[[], None]) -> NoReturn:
+    """Apply the plan's steps, the last of which executes the program. Ends the process when one fails, whatever the reason:
+    an end without a report would be taken for success."""
+    step = "spawn"
     try:
+        leave_parent()
+        state = State(plan, report_fd, target_pidfd)
         os.umask(0)  # modes are meant as they are written; `identity` sets the program's
         for operation, *arguments in plan["steps"]:
             step = operation
@@ -49,6 +53,8 @@ def run(plan: dict[str, Any], report_fd: int, target_pidfd: int = -1) -> NoRetur
         message, code = str(failure), failure.exit_code
     except OSError as error:
         message, code = f"cannot do the step {step}: {explain(error)}", CANNOT_START
+    except Exception as error:
+        message, code = f"internal error in the step {step}: {error!r}", CANNOT_START
     fail(report_fd, f"{plan['failure']}: {message}", code)
 
 

@@ -207,12 +207,8 @@ def devices(state: State, nodes: Sequence[tuple[str, int, int, int, int]]) -> No
 def _make_node(parent: int, name: str, mode: int, number: int, uid: int, gid: int) -> None:
     try:
         os.mknod(name, mode, number, dir_fd=parent)
-    except FileExistsError:
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        if (stat.S_IFMT(found.st_mode), found.st_rdev) == (stat.S_IFMT(mode), number):
-            return
-        os.unlink(name, dir_fd=parent)
-        os.mknod(name, mode, number, dir_fd=parent)
+    except FileExistsError:  # the user mounted something there
+        return
     if uid or gid:
         os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
 

@@ -11,12 +11,14 @@ import os
 
 from orlop.kernel import syscalls
 from orlop.runtime import init
-from orlop.runtime.steps import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, NoReturn
+
+# Python ignores the first two, and what is ignored stays so through execve; the others may have handlers of the parent's.
+_SIGNALS = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 
 
 def spawn(
@@ -101,11 +103,12 @@ def _child(
     target_pidfd: int,
     gate: tuple[int, int] | None,
 ) -> NoReturn:
-    """Leave nothing of the parent: its session, signals, descriptors and group."""
-    try:
+
+    def leave_parent() -> None:
+        """Keep nothing of it: no session, signal handling, descriptor, control group."""
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         os.setsid()
-        for each in (_signal.SIGPIPE, _signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so through execve
+        for each in _SIGNALS:
             _signal.signal(each, _signal.SIG_DFL)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         _place_stdio(stdio)
@@ -114,9 +117,8 @@ def _child(
             enter_cgroup()
         if gate:
             _become_mapped_root(gate[0])
-    except OSError as error:
-        init.fail(report_fd, f"{plan['failure']}: {explain(error)}", 128)
-    init.run(plan, report_fd, target_pidfd)
+
+    init.run(plan, report_fd, target_pidfd, leave_parent)
 
 
 def _place_stdio(stdio: Sequence[int]) -> None:
