@@ -26,18 +26,17 @@ async def create(engine: Engine, request: Request) -> Response:
 async def start(engine: Engine, request: Request) -> Reply:
     fields = await body(request)
     record = engine.execs.get(request.ref)
-    detach, tty = fields.read("Detach", BOOLEAN, False), record.spec.tty
+    detach, raw = fields.read("Detach", BOOLEAN, False), fields.read("Tty", BOOLEAN, False)
+    tty, stdin = record.spec.tty, record.spec.attach_stdin
     try:
         stdio = await engine.execs.start(record.id, detach=detach, tty=tty, console_size=decode.size(fields))
     except StartFailed as error:
         if detach:
             raise
-        return streams.last_words(request, error, tty)
+        return streams.last_words(request, error, raw)
     if stdio is None:
         return Response()
-    return streams.session(
-        request, stdio, tty=tty, stdin=record.spec.attach_stdin, detach_keys=parse_keys(record.spec.detach_keys)
-    )
+    return streams.session(request, stdio, tty=tty, raw=raw, stdin=stdin, detach_keys=parse_keys(record.spec.detach_keys))
 
 
 async def resize(engine: Engine, request: Request) -> Response:

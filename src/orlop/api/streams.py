@@ -18,9 +18,9 @@ from orlop.spec.streams import WaitResult
 from orlop.state import documents
 from orlop.wire import websocket
 from orlop.wire.detach import DEFAULT_KEYS, DetachKeys
-from orlop.wire.frames import STDERR, frame
+from orlop.wire.frames import STDERR, FrameReader, add_frames, frame
 from orlop.wire.route import RAW_STREAM, Hijack, Reply, Request, Response, Stream
-from orlop.wire.splice import Screen, Splice
+from orlop.wire.splice import Screen, Splice, Translate
 
 if TYPE_CHECKING:
     from orlop.engine.engine import Engine
@@ -126,15 +126,27 @@ def session(
     *,
     tty: bool,
     stdin: bool,
+    raw: bool | None = None,
     backlog: AsyncIterator[bytes] | None = None,
     detach_keys: bytes = DEFAULT_KEYS,
     on_detach: Callable[[], None] | None = None,
 ) -> Hijack:
-    """The connection becomes the process's stdio. On a tty the detach keys are looked for in what is typed."""
-    splice = Splice(source, stdin=stdin, backlog=backlog, screen=_screen(detach_keys, on_detach) if tty and stdin else None)
-    if "sec-websocket-key" in request.headers:
-        return websocket.accept(request, splice, framed=not tty)
-    return Hijack(splice, stream_type(request, tty))
+    """The connection becomes the process's stdio. On a tty the detach keys are looked for in what is typed.
+
+    `raw`: whether the client reads bytes as they are or in frames; if not said, as it is with that process.
+    """
+    is_websocket = "sec-websocket-key" in request.headers
+    raw = is_websocket or (tty if raw is None else raw)
+    screen = _screen(detach_keys, on_detach) if tty and stdin else None
+    splice = Splice(source, stdin=stdin, backlog=backlog, screen=screen, translate=_translation(tty, raw))
+    return websocket.accept(request, splice) if is_websocket else Hijack(splice, stream_type(request, raw))
+
+
+def _translation(tty: bool, raw: bool) -> Translate | None:
+    """From what the process gives (frames, bytes on a tty) to what the client reads."""
+    if tty == raw:
+        return None
+    return FrameReader().strip if raw else add_frames
 
 
 def _screen(keys: bytes, on_detach: Callable[[], None] | None) -> Screen:
@@ -149,10 +161,9 @@ def _screen(keys: bytes, on_detach: Callable[[], None] | None) -> Screen:
     return screen
 
 
-def last_words(request: Request, error: OrlopError, tty: bool) -> Hijack:
+def last_words(request: Request, error: OrlopError, raw: bool) -> Hijack:
     """An exec that could not be started says so on its own output, as with Docker."""
-    text = f"{error}\r\n".encode()
-    return session(request, None, tty=tty, stdin=False, backlog=_chunks([text if tty else frame(1, text)]))
+    return session(request, None, tty=True, raw=raw, stdin=False, backlog=_chunks([f"{error}\r\n".encode()]))
 
 
 async def _chunks(chunks: Iterable[bytes]) -> AsyncGenerator[bytes, None]:

@@ -12,6 +12,11 @@ def frame(stream: int, data: bytes) -> bytes:
     return HEADER.pack(stream, len(data)) + data
 
 
+def add_frames(data: bytes) -> bytes:
+    """Output of a terminal for a client that reads frames."""
+    return frame(STDOUT, data)
+
+
 class FrameReader:
     """Takes bytes as they come and gives (stream, data) pairs; a frame that has not all arrived is given in parts."""
 
@@ -38,3 +43,7 @@ class FrameReader:
             if len(self._head) == HEADER.size:
                 self._stream, self._left = HEADER.unpack(self._head)
                 self._head = b""
+
+    def strip(self, data: bytes) -> bytes:
+        """The same bytes without frames: both streams in one."""
+        return b"".join(part for _, part in self.feed(data))

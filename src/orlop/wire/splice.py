@@ -14,13 +14,15 @@ BLOCK = 64 * 1024
 FAREWELL_SECONDS = 10.0  # how long a client that was told the end may keep its side open
 
 Screen = Callable[[bytes], tuple[bytes, bool]]
+Translate = Callable[[bytes], bytes]
 
 
 class Splice(Session):
     """Lives until the process's output has ended, the client has gone, or `screen` has said to detach.
 
     `backlog` is sent first. `source` None: there is nothing but the backlog. `stdin` False: what the client sends is dropped.
-    `screen` looks through the client's input: it gives what may pass, and whether to detach now.
+    `screen` looks through the client's input: it gives what may pass, and whether to detach now. `translate` is applied to
+    each piece of output.
     """
 
     def __init__(
@@ -30,12 +32,14 @@ class Splice(Session):
         stdin: bool,
         backlog: AsyncIterator[bytes] | None = None,
         screen: Screen | None = None,
+        translate: Translate | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._source = source
         self._backlog = backlog
         self._stdin = stdin and source is not None
         self._screen = screen
+        self._translate = translate
         self._unsent = b""  # input that the process did not take yet
         self._input_ended = False
         self._congested = False
@@ -54,7 +58,7 @@ class Splice(Session):
                 async for chunk in self._backlog:
                     if self._left.done():
                         return
-                    self._transport.write(chunk)
+                    self._write(chunk)
                     if self._congested and not self._left.done():
                         self._uncongested = self._loop.create_future()
                         await self._uncongested
@@ -137,9 +141,12 @@ class Splice(Session):
         except OSError:
             data = b""
         if data:
-            self._transport.write(data)
+            self._write(data)
         else:
             self._end()
+
+    def _write(self, data: bytes) -> None:
+        self._transport.write(self._translate(data) if self._translate else data)
 
     def _send(self, data: bytes) -> None:
         """Give input to the process; what it does not take now waits, and so does the client."""

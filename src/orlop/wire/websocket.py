@@ -7,7 +7,6 @@ import struct
 from typing import Any, cast
 
 from orlop.spec.errors import InvalidArgument
-from orlop.wire.frames import FrameReader
 from orlop.wire.route import Hijack, Request, Session
 from orlop.wire.splice import Splice
 
@@ -23,11 +22,11 @@ def check_handshake(request: Request) -> None:
         raise InvalidArgument("not a websocket handshake: use Upgrade: websocket and Sec-WebSocket-Key")
 
 
-def accept(request: Request, splice: Splice, *, framed: bool) -> Hijack:
-    """The reply to a client's handshake. `framed`: the output has Docker's frames, which a WebSocket does not show."""
+def accept(request: Request, splice: Splice) -> Hijack:
+    """The reply to a client's handshake."""
     key = request.headers["sec-websocket-key"]
     answer = base64.b64encode(hashlib.sha1(key.encode() + GUID, usedforsecurity=False).digest()).decode()
-    return Hijack(WebSocket(splice, framed), "", "websocket", (("Sec-WebSocket-Accept", answer),))
+    return Hijack(WebSocket(splice), "", "websocket", (("Sec-WebSocket-Accept", answer),))
 
 
 def pack(opcode: int, payload: bytes) -> bytes:
@@ -50,14 +49,11 @@ def unmask(payload: bytes, mask: bytes) -> bytes:
 class _Framing(asyncio.Transport):
     """What the splice takes for its connection: writes become WebSocket frames."""
 
-    def __init__(self, transport: asyncio.Transport, framed: bool) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self._transport = transport
-        self._reader = FrameReader() if framed else None
 
     def write(self, data: Any) -> None:
-        if self._reader:
-            data = b"".join(part for _, part in self._reader.feed(data))
         if data:
             self._transport.write(pack(BINARY, data))
 
@@ -80,9 +76,8 @@ class _Framing(asyncio.Transport):
 class WebSocket(Session):
     """Unpacks what the client sends for a splice, and packs what the splice sends."""
 
-    def __init__(self, splice: Splice, framed: bool) -> None:
+    def __init__(self, splice: Splice) -> None:
         self._splice = splice
-        self._framed = framed
         self._input = b""
         self._transport: asyncio.Transport
 
@@ -94,7 +89,7 @@ class WebSocket(Session):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._splice.connection_made(_Framing(self._transport, self._framed))
+        self._splice.connection_made(_Framing(self._transport))
 
     def data_received(self, data: bytes) -> None:
         self._input += data
