@@ -3,6 +3,8 @@
 import asyncio
 import io
 import os
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
@@ -425,6 +427,91 @@ def test_what_cannot_be_pushed(guarded: Registry, made: MadeImage, tmp_path: Pat
     assert missing == f"An image does not exist locally with the tag: {guarded.address}/none"
     assert tag == f"tag does not exist: {guarded.address}/x:2"
     assert refused.endswith("no basic auth credentials")
+
+
+def test_an_upload_goes_on_where_it_broke(rogue: Any, tmp_path: Path) -> None:
+    made = make_image(tmp_path, files=({"etc/random": RANDOM},))
+    server = rogue(upload_breaks=[1_000_000, 500_000, 0])
+
+    async def story(opened: Library) -> None:
+        await _load(opened, made.archive)
+        await opened.images.tag("made:latest", f"{server.address}/up", "1")
+        await opened.tell(opened.images.push(f"{server.address}/up:1"))
+
+    run(tmp_path / "push", story)
+    assert server.upload_breaks == []
+    assert pull(tmp_path / "back", f"{server.address}/up:1").config.diff_ids == made.diff_ids
+    total = sum(len(blob) for blob in server.blobs.values())
+    assert sum(len(upload) for upload in server.uploads.values()) == total, "no byte was stored twice"
+
+
+def test_an_image_without_layers(rogue: Any, tmp_path: Path) -> None:
+    server = rogue()
+    server.add_image("1", [])
+    assert pull(tmp_path, f"{server.address}/empty:1").config.diff_ids == ()
+
+
+# The way there: TLS, plain HTTP, proxies.
+
+
+@pytest.fixture(scope="module")
+def outside() -> str:
+    """An address that is not loopback, so that TLS is wanted there."""
+    subprocess.run(["ip", "address", "add", "192.0.2.1/32", "dev", "lo"], check=True)
+    return "192.0.2.1"
+
+
+@pytest.fixture(scope="module")
+def certificate(outside: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate that signs itself, and its key."""
+    directory = tmp_path_factory.mktemp("tls")
+    made = directory / "cert.pem", directory / "key.pem"
+    subject = ["-subj", "/CN=registry", "-addext", f"subjectAltName=IP:{outside}"]
+    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, "-out", made[0], "-keyout", made[1]]
+    subprocess.run(["openssl", "req", *options], check=True, capture_output=True)
+    return made
+
+
+def test_tls(outside: str, certificate: tuple[Path, Path], made: MadeImage, tmp_path: Path) -> None:
+    registry = Registry(host=outside, certificate=certificate[0], key=certificate[1])
+    try:
+        reference = registry.put(made.archive, "tls:1")
+        none = str(tmp_path / "none")
+        unknown = "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+        with pytest.raises(RegistryFailed) as caught:
+            pull(tmp_path / "unknown", reference, certificates=(none,))
+        assert str(caught.value) == f'Get "https://{registry.address}/v2/": {unknown}'
+        assert pull(tmp_path / "insecure", reference, certificates=(none,), insecure=("192.0.2.0/24",)).size
+        directory = tmp_path / "certs.d" / registry.address
+        directory.mkdir(parents=True)
+        shutil.copy(certificate[0], directory / "ca.crt")
+        assert pull(tmp_path / "known", reference, certificates=(none, str(directory.parent))).size
+        shutil.copy(certificate[0], directory / "client.cert")
+        with pytest.raises(RegistryFailed, match=r"missing key client.key for client certificate client.cert"):
+            pull(tmp_path / "keyless", reference, certificates=(str(directory.parent),))
+    finally:
+        registry.close()
+
+
+def test_plain_http_only_where_it_is_allowed(outside: str, made: MadeImage, tmp_path: Path) -> None:
+    registry = Registry(host=outside)
+    try:
+        reference = registry.put(made.archive, "plain:1")
+        with pytest.raises(RegistryFailed, match="http: server gave HTTP response to HTTPS client"):
+            pull(tmp_path / "no", reference)
+        assert pull(tmp_path / "yes", reference, insecure=(registry.address,)).size
+    finally:
+        registry.close()
+
+
+def test_a_proxy_of_the_environment(outside: str, rogue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = rogue()  # answers for any host: it is asked with the whole URL
+    proxy.add_image("1", [_tar("x", b"x")])
+    monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
+    assert pull(tmp_path / "proxied", f"{outside}:1/a:1", insecure=(outside,)).size
+    monkeypatch.setenv("NO_PROXY", outside)
+    with pytest.raises(RegistryFailed, match="connection refused"):
+        pull(tmp_path / "direct", f"{outside}:1/a:1", insecure=(outside,))
 
 
 def test_distribution(registry: Registry, made: MadeImage, tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ HTPASSWD = f"{USER}:$2b$04$1sR6sFVdFL3TDHsCU.92j.rk6c.Bqb.56EW31XvVx82KcmWokdW1i
 class Registry:
     """A docker-registry of its own. `address` is host:port; a `guarded` one lets in only USER, by Basic authentication."""
 
-    def __init__(self, *, guarded: bool = False, certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(
+        self, *, host: str = "127.0.0.1", guarded: bool = False, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
         self.directory = tempfile.TemporaryDirectory(prefix="orlop-registry-")
         self.root = Path(self.directory.name)
         self.guarded = guarded
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"{host}:{_free_port()}"
         tls = f", tls: {{certificate: {certificate}, key: {key}}}" if certificate else ""
         lines = [
             "version: 0.1",

@@ -3,7 +3,10 @@
 import gzip
 import hashlib
 import json
+import socket
 import threading
+import urllib.parse
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +35,8 @@ class Rogue:
     busy: int = 0  # how many requests are still answered by 429
     token: str = ""  # wanted as "Bearer TOKEN"; given by /token to everybody
     redirect: str = ""  # base of another server that has the blobs
+    upload_breaks: list[int] = field(default_factory=list)  # after so many bytes of a PATCH the connection ends, one each
+    uploads: dict[str, bytearray] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)  # bytes by digest
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
@@ -114,6 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         rogue = self.rogue
+        if self.path.startswith("http://"):  # we are taken for a proxy
+            self.path = "/" + self.path.split("/", 3)[3]
         rogue.requests.append((self.command, self.path, dict(self.headers)))
         if rogue.busy:
             rogue.busy -= 1
@@ -123,6 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
         if rogue.token and self.headers.get("Authorization") != f"Bearer {rogue.token}":
             realm = f'Bearer realm="http://{rogue.address}/token",service="rogue"'
             return self._answer(401, b"", {"WWW-Authenticate": realm})
+        if self.path in rogue.uploads:
+            return self._upload_status(204)
         kind, _, name = self.path.removeprefix("/v2/").rpartition("/")
         if self.path == "/v2/":
             return self._answer(200, b"{}")
@@ -133,6 +142,40 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.endswith("/tags/list"):
             return self._answer(200, json.dumps({"tags": [tag for tag in rogue.manifests if ":" not in tag]}).encode())
         return self._answer(404, b"{}")
+
+    def do_POST(self) -> None:
+        upload = f"/v2/up/blobs/uploads/{uuid.uuid4()}"
+        self.rogue.uploads[upload] = bytearray()
+        self._answer(202, b"", {"Location": upload})
+
+    def do_PATCH(self) -> None:
+        """Take a chunk, or the beginning of one and then no more."""
+        self.rogue.requests.append((self.command, self.path, dict(self.headers)))
+        size = int(self.headers["Content-Length"])
+        taken = min(size, self.rogue.upload_breaks.pop(0)) if self.rogue.upload_breaks else size
+        self.rogue.uploads[self.path] += self.rfile.read(taken)
+        if taken < size:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self._upload_status(202)
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if "/manifests/" in self.path:
+            name = self.path.rpartition("/")[2]
+            self.rogue.manifests[name] = self.rogue.manifests[digest_of(body)] = self.headers["Content-Type"], body
+            return self._answer(201, b"")
+        path, _, query = self.path.partition("?")
+        content, digest = bytes(self.rogue.uploads[path]), urllib.parse.parse_qs(query)["digest"][0]
+        if digest_of(content) != digest:
+            return self._answer(400, b'{"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]}')
+        self.rogue.blobs[digest] = content
+        return self._answer(201, b"")
+
+    def _upload_status(self, status: int) -> None:
+        have = len(self.rogue.uploads[self.path])
+        self._answer(status, b"", {"Location": self.path, "Range": f"0-{max(have - 1, 0)}"})
 
     def _manifest(self, name: str) -> None:
         if name not in self.rogue.manifests:
@@ -145,6 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
         rogue = self.rogue
         if rogue.redirect:
             return self._answer(307, b"", {"Location": f"{rogue.redirect}{self.path}"})
+        if digest not in rogue.blobs:
+            return self._answer(404, b"{}")
         content, start, headers = rogue.blobs[digest], 0, {}
         asked = self.headers.get("Range", "")
         if asked and rogue.ranges:
@@ -154,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in (headers | {"Content-Length": str(len(content) - start)}).items():
             self.send_header(key, value)
         self.end_headers()
-        given = content[start:]
+        given = content[start:] if self.command == "GET" else b""
         if rogue.breaks and len(given) > rogue.break_after:
             rogue.breaks -= 1
             given = given[: rogue.break_after]

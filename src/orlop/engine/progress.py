@@ -13,25 +13,11 @@ Story = Callable[[Tell], Awaitable[None]]
 
 async def told(story: Story, spawn: Spawn) -> AsyncIterator[ProgressEvent]:
     """The messages of a story. What fails before the first message is raised; later it becomes the last message."""
-    queue: asyncio.Queue[ProgressEvent | OrlopError | None] = asyncio.Queue()
-    running: list[asyncio.Task[None]] = []
-
-    async def run() -> None:
-        if task := asyncio.current_task():
-            running.append(task)
-        try:
-            await story(queue.put_nowait)
-        except OrlopError as error:
-            queue.put_nowait(error)
-        except OSError as error:
-            queue.put_nowait(OrlopError(str(error)))
-        finally:
-            queue.put_nowait(None)
-
-    spawn(run())
+    teller = _Teller(story)
+    spawn(teller.run())
     begun = False
     try:
-        while (message := await queue.get()) is not None:
+        while (message := await teller.queue.get()) is not None:
             if isinstance(message, OrlopError):
                 if not begun:
                     raise message
@@ -39,8 +25,40 @@ async def told(story: Story, spawn: Spawn) -> AsyncIterator[ProgressEvent]:
             begun = True
             yield message
     finally:
-        for task in running:
-            task.cancel()
+        teller.stop()
+
+
+class _Teller:
+    """A story on its way: its messages, at last how it failed, then None."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._task: asyncio.Task[None] | None = None
+        self._unwanted = False
+        self.queue: asyncio.Queue[ProgressEvent | OrlopError | None] = asyncio.Queue()
+
+    def stop(self) -> None:
+        """Nobody listens any more."""
+        self._unwanted = True
+        if self._task:
+            self._task.cancel()
+
+    async def run(self) -> None:
+        self._task = asyncio.current_task()
+        if self._unwanted:
+            return
+        try:
+            await self._story(self.queue.put_nowait)
+        except OrlopError as error:
+            self.queue.put_nowait(error)
+        except OSError as error:
+            self.queue.put_nowait(OrlopError(str(error)))
+        except BaseException as error:  # the listener must not take silence for success
+            self.queue.put_nowait(OrlopError(f"the operation was broken off: {type(error).__name__}"))
+            raise
+        finally:
+            self._task = None
+            self.queue.put_nowait(None)
 
 
 async def side_by_side(*jobs: Awaitable[None]) -> None:

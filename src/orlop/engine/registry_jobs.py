@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from orlop.registry import login as logins
 from orlop.registry.client import Repository
-from orlop.registry.download import BlobStream
+from orlop.registry.download import BlobStream, sweep
 from orlop.registry.protocol import RemoteError
 from orlop.registry.resolve import Blobs, Site, all_tags, connect, describe, platforms, repositories, resolve
 from orlop.registry.transport import BROKEN, Request, Transport
@@ -30,6 +31,7 @@ Progress = Callable[[dict[str, Any]], None]
 Fds = tuple[int, ...]
 
 _PROGRESS_SECONDS = 0.1
+_KEPT_SECONDS = 7 * 24 * 3600  # of a download that broke off
 _TRIED_SOURCES = 4  # of a layer, before it is compressed and uploaded
 
 
@@ -40,6 +42,11 @@ def _transport(options: RegistryOptions) -> AbstractContextManager[Transport]:
 
 def _store(args: Args) -> Store:
     return Store(args["data_root"], args["driver"])
+
+
+def _partials(store: Store) -> Path:
+    """Where downloads that broke off wait for the next attempt."""
+    return store.root / "partial"
 
 
 def _throttled(progress: Progress, name: str, total: int) -> Callable[[int], None]:
@@ -98,7 +105,7 @@ def pull_layer(args: Args, progress: Progress, fds: Fds) -> Any:
     """{site, layer: Descriptor, diff_id} -> Unpacked. Download, digests, inflate and extraction in one pass."""
     site, layer = from_plain(args["site"], Site), from_plain(args["layer"], Descriptor)
     store = _store(args)
-    partial = store.root / "partial" / layer.digest.replace(":", "-")
+    partial = _partials(store) / layer.digest.replace(":", "-")
     with _transport(site.options) as transport:
         open_at = Blobs(site, transport).open_at(layer.digest)
         for fresh in (False, True):
@@ -125,6 +132,7 @@ def _unpack(store: Store, stream: BlobStream, diff_id: str) -> Any:
 def settle_image(args: Args, progress: Progress, fds: Fds) -> Any:
     """{known: [LayerRecord], unpacked: [Unpacked], config, manifest, names, digests} -> ImageArrival, durable on disk."""
     store = _store(args)
+    sweep(_partials(store), time.time() - _KEPT_SECONDS)
     known = [from_plain(one, LayerRecord) for one in args["known"]]
     unpacked = [from_plain(one, Unpacked) for one in args["unpacked"]]
     layers = store.layers.commit_all(unpacked, known[-1].chain_id if known else "")
@@ -223,8 +231,8 @@ def _compressed_and_pushed(
     repository: Repository, store: Store, layer: LayerRecord, compression: str, here: str, progress: Progress
 ) -> dict[str, Any]:
     """The layer's tar, compressed into a file without a name: its digest must be known before the upload can end."""
-    directory = store.root / "partial"
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = _partials(store)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=directory) as spool:
         tell = _throttled(progress, "Preparing", layer.tar_size)
         digest, size = _spool(_watched(store.layers.replay(layer.diff_id, layer.chain_id), tell), compression, spool)

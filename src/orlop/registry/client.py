@@ -127,8 +127,7 @@ class Repository:
             sent = range_end(response.headers.get("Range", "")) or sent + min(_CHUNK, size - sent)
             location = self._absolute(response.headers.get("Location") or location)
             yield sent
-        target = f"{location}{'&' if urlsplit(location).query else '?'}{urlencode({'digest': digest})}"
-        drain(self._authorized(Request("PUT", target, {"Content-Length": "0"}, verify=self.endpoint.verify)))
+        self._end_upload(location, digest)
 
     def tags(self) -> Iterator[str]:
         """Every tag, over all pages."""
@@ -146,6 +145,14 @@ class Repository:
         if not (location := response.headers.get("Location")):
             raise RegistryFailed(f"{self.endpoint.host} began an upload without saying where (no Location)")
         return self._absolute(location)
+
+    def _end_upload(self, location: str, digest: str) -> None:
+        target = f"{location}{'&' if urlsplit(location).query else '?'}{urlencode({'digest': digest})}"
+        try:
+            drain(self._authorized(Request("PUT", target, {"Content-Length": "0"}, verify=self.endpoint.verify)))
+        except RemoteError as error:
+            if error.status != 404 or not self.has_blob(digest):  # else an attempt whose answer was lost has done it
+                raise
 
     def _send_chunk(self, location: str, content: BinaryIO, start: int, size: int) -> HTTPResponse:
         headers = {"Content-Type": "application/octet-stream", "Content-Range": f"{start}-{start + size - 1}"}

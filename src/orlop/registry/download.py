@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class BlobStream:
 
     def __enter__(self) -> "BlobStream":
         if self._partial:
-            self._partial.parent.mkdir(parents=True, exist_ok=True)
+            self._partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._kept = self._usable()
         return self
@@ -145,3 +146,13 @@ class BlobStream:
         if start is None or start > self._done:
             raise RemoteError(206, "", f"blob {self._descriptor.digest}: a range from {self._done} on was asked, {start} came")
         return response, self._done - start
+
+
+def sweep(directory: Path, older_than: float) -> None:
+    """Remove what earlier attempts kept in a directory and nobody has come back for since `older_than` (seconds, epoch)."""
+    for path in directory.glob("sha256-*") if directory.is_dir() else ():
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mtime < older_than:
+                with suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()

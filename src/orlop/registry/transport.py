@@ -136,6 +136,8 @@ class Transport:
                 return self._talk(kept, key, request)
             except (RemoteDisconnected, ConnectionResetError, BrokenPipeError):
                 kept.close()
+                if request.method == "PATCH":  # the server may have taken a part of it
+                    raise
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=self._options.timeout_seconds)
         connection.sock = self._connect(request, proxy)
         return self._talk(connection, key, request)
@@ -298,6 +300,16 @@ _DIAL_REASONS = {
 }
 
 
+_UNKNOWN_AUTHORITY = "certificate signed by unknown authority"
+_VERIFY_REASONS = {  # by OpenSSL's X509_V_ERR_*
+    10: "certificate has expired or is not yet valid",
+    18: _UNKNOWN_AUTHORITY,
+    19: _UNKNOWN_AUTHORITY,
+    20: _UNKNOWN_AUTHORITY,
+    21: _UNKNOWN_AUTHORITY,
+}
+
+
 def _dial_reason(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "i/o timeout"
@@ -333,7 +345,8 @@ def _reason(error: OSError | HTTPException) -> str:
         return "EOF"
     name = type(error).__name__
     if name == "SSLCertVerificationError":
-        return f"tls: failed to verify certificate: x509: {getattr(error, 'verify_message', '') or error}"
+        code, message = getattr(error, "verify_code", 0), getattr(error, "verify_message", "")
+        return f"tls: failed to verify certificate: x509: {_VERIFY_REASONS.get(code) or message or error}"
     if name.startswith("SSL"):
         reason = getattr(error, "reason", "") or str(error)
         plain = reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
