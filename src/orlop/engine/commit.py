@@ -49,17 +49,18 @@ class Commit:
         name = reference_of(repository, tag)
         base = apply_changes(process or ProcessDefaults(), changes)
         final = merge_process(base, record.process)
-        layer = await self._layer(container, image, pause=pause)
-        step = History(created=rfc3339(self._parts.clock()), created_by=_command(record), author=author, comment=comment)
-        config = _config(image, final, layer["diff_id"], step)
-        layers = [to_plain(self._parts.images.layer(chain)) for chain in chain_ids(image.config.diff_ids)]
-        arguments = {
-            "config": encode_config(config).decode(),
-            "layers": [*layers, layer],
-            "names": [str(name)] if name else [],
-            "parent": image.id,
-        }
-        made: ImageRecord = await self._images.adopt("image.arrive", arguments)
+        with self._images.arriving():
+            layer = await self._layer(container, image, pause=pause)
+            step = History(created=rfc3339(self._parts.clock()), created_by=_command(record), author=author, comment=comment)
+            config = _config(image, final, layer["diff_id"], step)
+            layers = [to_plain(self._parts.images.layer(chain)) for chain in chain_ids(image.config.diff_ids)]
+            arguments = {
+                "config": encode_config(config).decode(),
+                "layers": [*layers, layer],
+                "names": [str(name)] if name else [],
+                "parent": image.id,
+            }
+            made: ImageRecord = await self._images.adopt("image.arrive", arguments)
         attributes = {"comment": comment, "imageID": made.id, "imageRef": name.familiar if name else ""}
         self._parts.events.container("commit", record, **attributes)
         return made.id
