@@ -164,7 +164,8 @@ class Stdio:
     # --- input ---
 
     def _on_input(self, data: bytes) -> None:
-        if self._stdin < 0:
+        unopened = self._tty and self.terminal < 0 and not self._over  # what is typed before the terminal is there waits for it
+        if self._stdin < 0 and not unopened:
             return
         if not data:
             self._end_input()
