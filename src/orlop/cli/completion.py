@@ -1,7 +1,7 @@
 """Completion: `orlop completion SHELL` prints a shell's few lines, which ask `orlop __complete` for what may follow."""
 
 from orlop.cli.command import Command
-from orlop.cli.main import GLOBAL, GROUPS, MODULES, SUMMARIES, command_of
+from orlop.cli.dispatch import GLOBAL, GROUPS, MODULES, SUMMARIES, command_of
 from orlop.cli.session import Failure
 from orlop.client import containers, images, networks, volumes
 from orlop.client.http import ApiError, Unreachable

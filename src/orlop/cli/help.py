@@ -1,7 +1,7 @@
 """Help texts, made from the commands' own tables."""
 
 from orlop.cli.command import Command
-from orlop.cli.main import GLOBAL, GROUPS, MODULES, SUMMARIES, command_of, split
+from orlop.cli.dispatch import GLOBAL, GROUPS, MODULES, SUMMARIES, command_of, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
