@@ -123,11 +123,75 @@ def _inflate_members(source: Source, make: Callable[[], _Inflater], compression:
 def _inflate_zstd(source: Source) -> Iterator[bytes]:
     import zstandard
 
+    frames = ZstdFrames(source)
     reader = zstandard.ZstdDecompressor(max_window_size=_MEMORY_BYTES).stream_reader(
-        cast(IO[bytes], source), read_size=READ_BYTES, read_across_frames=True
+        cast(IO[bytes], frames), read_size=READ_BYTES, read_across_frames=True
     )
     while content := reader.read(4 * READ_BYTES):
         yield content
+    if not frames.is_complete:  # which the library does not tell
+        raise EOFError("the stream is cut off")
+
+
+class ZstdFrames:
+    """A zstd stream on its way to the decompressor, followed from frame to frame to know whether it ends where one does.
+
+    RFC 8878, sections 3.1.1 and 3.1.2.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._state: Callable[[int], None] = self._magic
+        self._wanted = 4  # bytes that the present state needs
+        self._skip = 0  # bytes before those
+        self._have = b""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether what was read so far ends at the end of a frame."""
+        return self._state == self._magic and not self._skip and not self._have
+
+    def read(self, size: int, /) -> bytes:
+        block = self._source.read(size)
+        position = 0
+        while position < len(block):
+            passed = min(self._skip, len(block) - position)
+            self._skip -= passed
+            position += passed
+            piece = block[position : position + self._wanted - len(self._have)]
+            position += len(piece)
+            self._have += piece
+            if len(self._have) == self._wanted and not self._skip:
+                number, self._have = int.from_bytes(self._have, "little"), b""
+                self._state(number)
+        return block
+
+    def _next(self, state: Callable[[int], None], wanted: int, skip: int = 0) -> None:
+        self._state, self._wanted, self._skip = state, wanted, skip
+
+    def _magic(self, number: int) -> None:
+        if number & 0xFFFF_FFF0 == 0x184D_2A50:
+            self._next(self._skippable, 4)
+        elif number == 0xFD2F_B528:
+            self._next(self._descriptor, 1)
+        else:
+            raise EOFError("bytes that are no frame")
+
+    def _skippable(self, size: int) -> None:
+        self._next(self._magic, 4, size)
+
+    def _descriptor(self, descriptor: int) -> None:
+        is_single = descriptor >> 5 & 1
+        content_size = (is_single, 2, 4, 8)[descriptor >> 6]
+        self._checksum = 4 * (descriptor >> 2 & 1)
+        self._next(self._block, 3, (0, 1, 2, 4)[descriptor & 3] + content_size + 1 - is_single)
+
+    def _block(self, header: int) -> None:
+        size = 1 if header >> 1 & 3 == 1 else header >> 3  # a run-length block stores one byte
+        if header & 1:  # the last one
+            self._next(self._magic, 4, size + self._checksum)
+        else:
+            self._next(self._block, 3, size)
 
 
 def _gzip() -> _Inflater:
@@ -149,7 +213,7 @@ def _errors(compression: str) -> tuple[type[Exception], ...]:
     if compression == "zstd":
         import zstandard
 
-        return (zstandard.ZstdError,)
+        return (EOFError, zstandard.ZstdError)
     if compression == "gzip":
         from isal import igzip_lib
 

@@ -159,11 +159,11 @@ class LayerStore:
         Raises NotFound for the parent, Corrupt for links to what is not below; then they are discarded.
         """
         layers = list(unpacked)
-        base = self._diff_ids(parent)
-        chain = chain_ids((*base, *(layer.diff_id for layer in layers)))[len(base) :]
-        below = list(self.stack(parent))
         records = []
         try:
+            base = self._diff_ids(parent)
+            chain = chain_ids((*base, *(layer.diff_id for layer in layers)))[len(base) :]
+            below = list(self.stack(parent))
             for layer, chain_id in zip(layers, chain, strict=True):
                 record = LayerRecord(
                     chain_id=chain_id, diff_id=layer.diff_id, parent=parent, size=layer.size, tar_size=layer.tar_size

@@ -196,20 +196,19 @@ class Extractor:
                 self.implied.discard(path)
             else:
                 os.utime(base, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent.fd, follow_symlinks=False)
+            for name, value in (entry.xattrs or {}).items():
+                self._set_xattr(base, parent.fd, name, value)
         finally:
             if fd >= 0:
                 os.close(fd)
 
     def _own(self, parent: Parent, base: bytes, entry: Entry) -> None:
-        """Owner, then the mode bits that a chown clears, then attributes (a chown clears capabilities too)."""
+        """Owner, then the mode bits that a chown clears. (Capabilities go with a chown and a write: attributes come last.)"""
         uid, gid = self._owner or (entry.uid, entry.gid)
         if uid or gid or parent.inherits:
             os.chown(base, uid, gid, dir_fd=parent.fd, follow_symlinks=False)
             if entry.kind != SYMLINK and (entry.mode & 0o6000 or parent.inherits):
                 os.chmod(base, entry.mode, dir_fd=parent.fd)
-        if entry.xattrs:
-            for name, value in entry.xattrs.items():
-                self._set_xattr(base, parent.fd, name, value)
 
     def _set_xattr(self, base: bytes, dir_fd: int, name: str, value: bytes) -> None:
         if name.startswith(_PRIVATE_XATTRS):

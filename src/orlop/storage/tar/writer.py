@@ -118,7 +118,8 @@ class TreeWriter:
             if status.st_size >= _SPARSE_BYTES and status.st_blocks * 512 < status.st_size:
                 data = data_segments(fd, status.st_size)
                 if sum(length for _, length in data) <= status.st_size // 2:
-                    segments = entry.segments = data
+                    segments = data
+                    entry.segments = [*data, (status.st_size, 0)]  # GNU tar takes the file's end from the map
             self.add(encode_header(entry) if entry.segments is None else encode_sparse(entry))
             total = 0
             for offset, length in segments:
