@@ -30,13 +30,14 @@ _NUMBERS = {"stdout": 1, "stderr": 2}
 class Output:
     """One stream of output: the reading end of a pipe."""
 
-    __slots__ = ("ended", "fd", "name", "ready", "seen", "unwritten")
+    __slots__ = ("drained", "ended", "fd", "name", "ready", "seen", "unwritten")
 
     def __init__(self, name: str, fd: int) -> None:
         self.name, self.fd = name, fd
         self.seen = 0  # so many bytes at the head of the pipe, of a line that is not complete, were sent to subscribers already
         self.ready = False  # its turn is coming
         self.unwritten = False  # no process can write to it any more
+        self.drained = False  # what the process wrote before it ended was read; what comes now is others'
         self.ended = False
 
 
@@ -128,7 +129,9 @@ class Stdio:
         if block == b"" or (self._over and self._tty and not moved):
             self._end(output)
         elif self._over and not moved:
-            self._finish()  # what other processes may still write is read, and thrown away
+            output.drained = True
+            if all(other.ended or other.drained for other in self._outputs):
+                self._finish()  # what other processes may still write is read, and thrown away
         return moved
 
     def _drain_terminal(self) -> bool:
@@ -158,7 +161,7 @@ class Stdio:
         self._loop.forget(output.fd)
         os.close(output.fd)
         self.released(output.name)
-        if all(other.ended for other in self._outputs):
+        if all(other.ended or other.drained for other in self._outputs):
             self._finish()
 
     # --- input ---
