@@ -273,6 +273,7 @@ class Execs:
     def __init__(self, containers: Containers) -> None:
         self._containers = containers
         self._records: dict[str, ExecRecord] = {}
+        self._endings: dict[str, asyncio.Future[Any]] = {}
 
     def of(self, container_id: str) -> list[str]:
         return [one.id for one in self._records.values() if one.container_id == container_id]
@@ -290,8 +291,12 @@ class Execs:
     async def start(self, exec_id: str, *, detach: bool, tty: bool, console_size: tuple[int, int]) -> socket.socket | None:
         cat = Cat(tty)
         cat.start()
+        self._endings[exec_id] = cat.ended
         cat.ended.add_done_callback(lambda _: self._ended(exec_id))
         return None if detach else cat.attach()
+
+    def waiter(self, exec_id: str) -> asyncio.Future[Any]:
+        return self._endings[exec_id]
 
     def _ended(self, exec_id: str) -> None:
         self._records[exec_id] = replace(self._records[exec_id], exit_code=EXIT_CODE)

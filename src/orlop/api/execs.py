@@ -36,7 +36,8 @@ async def start(engine: Engine, request: Request) -> Reply:
         return streams.last_words(request, error, raw)
     if stdio is None:
         return Response()
-    return streams.session(request, stdio, tty=tty, raw=raw, stdin=stdin, detach_keys=parse_keys(record.spec.detach_keys))
+    keys, ending = parse_keys(record.spec.detach_keys), engine.execs.waiter(record.id)
+    return streams.session(request, stdio, tty=tty, raw=raw, stdin=stdin, detach_keys=keys, until=ending)
 
 
 async def resize(engine: Engine, request: Request) -> Response:

@@ -130,15 +130,18 @@ def session(
     backlog: AsyncIterator[bytes] | None = None,
     detach_keys: bytes = DEFAULT_KEYS,
     on_detach: Callable[[], None] | None = None,
+    until: asyncio.Future[Any] | None = None,
 ) -> Hijack:
     """The connection becomes the process's stdio. On a tty the detach keys are looked for in what is typed.
 
     `raw`: whether the client reads bytes as they are or in frames; if not said, as it is with that process.
+    `until`: what the client may ask for after the end of the output (an exit code) is known when this has come.
     """
     is_websocket = "sec-websocket-key" in request.headers
     raw = is_websocket or (tty if raw is None else raw)
     screen = _screen(detach_keys, on_detach) if tty and stdin else None
-    splice = Splice(source, stdin=stdin, backlog=backlog, screen=screen, translate=_translation(tty, raw))
+    translate = _translation(tty, raw)
+    splice = Splice(source, stdin=stdin, backlog=backlog, screen=screen, translate=translate, until=until)
     return websocket.accept(request, splice) if is_websocket else Hijack(splice, stream_type(request, raw))
 
 

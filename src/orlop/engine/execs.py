@@ -110,14 +110,29 @@ class Execs:
         if container := self._parts.roster.find(record.container_id):
             code = str(self._records[record.id].exit_code)
             self._parts.events.container("exec_die", container.record, execID=record.id, exitCode=code)
-        waiting = self._waiting.pop(record.id, None)
-        if waiting and not waiting.done():
-            waiting.set_result(exit.exit_code)
+        self._tell_end(record.id, exit.exit_code)
         self._parts.spawn(self._acknowledge(record))
 
     async def _acknowledge(self, record: ExecRecord) -> None:
         with contextlib.suppress(OrlopError):  # the container may be gone, and the exec with it
             await self._parts.isolation.acknowledge(record.container_id, record.id)
+
+    def waiter(self, exec_id: str) -> "asyncio.Future[int | None]":
+        """Comes when the exec has ended, at once when it does not run: its exit code, None when nobody knows it."""
+        record = self.get(exec_id)
+        ending = self._waiting.get(exec_id)
+        if ending is None:
+            ending = asyncio.get_running_loop().create_future()
+            if record.running:
+                self._waiting[exec_id] = ending
+            else:
+                ending.set_result(record.exit_code)
+        return asyncio.shield(ending)
+
+    def _tell_end(self, exec_id: str, exit_code: int | None) -> None:
+        waiting = self._waiting.pop(exec_id, None)
+        if waiting and not waiting.done():
+            waiting.set_result(exit_code)
 
     def container_ended(self, container_id: str) -> None:
         """A container has ended: nothing runs in it any more, whatever we were told."""
@@ -125,6 +140,7 @@ class Execs:
             record = self._records[exec_id]
             self._records[exec_id] = replace(record, running=False, exit_code=137)
             self._ended.append((self._parts.clock(), exec_id))
+            self._tell_end(exec_id, None)
 
     async def probe(self, record: ContainerRecord, command: tuple[str, ...], timeout_seconds: float) -> tuple[int | None, str]:
         """Run a health check's command: exit code (None: it was killed for being slow) and the beginning of its output."""

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from orlop.wire.body import ClientGone
 from orlop.wire.peer import Watch, take_in
@@ -22,7 +22,7 @@ class Splice(Session):
 
     `backlog` is sent first. `source` None: there is nothing but the backlog. `stdin` False: what the client sends is dropped.
     `screen` looks through the client's input: it gives what may pass, and whether to detach now. `translate` is applied to
-    each piece of output.
+    each piece of output. `until`: the client is told the end of the output no sooner than this has come.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Splice(Session):
         backlog: AsyncIterator[bytes] | None = None,
         screen: Screen | None = None,
         translate: Translate | None = None,
+        until: "asyncio.Future[Any] | None" = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._source = source
@@ -40,6 +41,7 @@ class Splice(Session):
         self._stdin = stdin and source is not None
         self._screen = screen
         self._translate = translate
+        self._until = until
         self._unsent = b""  # input that the process did not take yet
         self._input_ended = False
         self._congested = False
@@ -68,6 +70,8 @@ class Splice(Session):
             elif not self._congested:
                 self._listen(True)
             await self._over
+            if self._until and not self.detached:
+                await asyncio.wait((self._until, self._left), return_when=asyncio.FIRST_COMPLETED)
             await self._farewell()
         except ClientGone:
             return

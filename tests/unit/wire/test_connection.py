@@ -432,6 +432,21 @@ async def test_output_never_comes_in_the_same_read_as_the_head(tmp_path: Path) -
 
 
 @dialogue
+async def test_the_end_of_output_is_told_when_the_exit_code_is_known_too(tmp_path: Path) -> None:
+    known: list[asyncio.Future[int]] = [asyncio.get_running_loop().create_future()]
+    async with running(tmp_path, hijacking(cat, until=known[0])) as server:
+        reader, writer = await server.open()
+        writer.write(UPGRADE + b"\r\nx")
+        writer.write_eof()
+        await reader.readuntil(b"1 bytes")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.2)
+        known[0].set_result(0)
+        assert await asyncio.wait_for(reader.read(), 2) == b""
+        writer.close()
+
+
+@dialogue
 async def test_a_json_body_is_not_stdin(tmp_path: Path) -> None:
     async with running(tmp_path, hijacking(cat)) as server:
         answer = await server.say(UPGRADE + b"Content-Length: 13\r\n\r\n", b'{"Tty":false}', b"in")
