@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orlop.cli.session import Session
+    from orlop.cli.terminal import DetachKeys
     from orlop.client.http import Hijacked
 
 HEADER_BYTES = 8
@@ -74,12 +75,12 @@ def pump(streams: "Hijacked", *, stdin: bool, tty: bool, detach_keys: str = "") 
     keys = DetachKeys(detach_keys or DEFAULT_DETACH_KEYS)
     saved = raw_mode(0)
     try:
-        return _join(streams, keys.feed, tty=tty)
+        return _join(streams, keys, tty=tty)
     finally:
         restore(0, saved)
 
 
-def _join(streams: "Hijacked", watch: "Callable[[bytes], bytes | None] | None", *, tty: bool) -> bool:
+def _join(streams: "Hijacked", keys: "DetachKeys | None", *, tty: bool) -> bool:
     """Copy both ways at once. Input waits while the other side does not take it, output never does."""
     from select import POLLIN, POLLOUT, poll
 
@@ -97,12 +98,13 @@ def _join(streams: "Hijacked", watch: "Callable[[bytes], bytes | None] | None", 
             poller.unregister(0)
         if 0 in ready:
             typed = _read_input()
-            waiting = watch(typed) if watch and typed else typed  # type: ignore[assignment]
-            if waiting is None:
-                return True
             if not typed:
                 input_open = False
                 streams.end_input()
+            waiting, detached = keys.feed(typed) if keys else (typed, False)
+            if detached:
+                streams.send(waiting)
+                return True
         if waiting:
             waiting = waiting[streams.send(waiting) :]
         data = streams.receive()

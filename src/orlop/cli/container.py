@@ -113,8 +113,6 @@ OPTIONS = (
 # Options whose value goes into the document as it is, and where. The order of a document does not matter.
 PLACES = {
     "blkio-weight": "HostConfig.BlkioWeight",
-    "cap-add": "HostConfig.CapAdd",
-    "cap-drop": "HostConfig.CapDrop",
     "cgroup-parent": "HostConfig.CgroupParent",
     "cidfile": "HostConfig.ContainerIDFile",
     "cpu-period": "HostConfig.CpuPeriod",

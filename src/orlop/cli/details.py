@@ -35,6 +35,7 @@ HEALTH = {
     "health-start-interval": "StartInterval",
     "health-retries": "Retries",
 }
+CAPABILITIES = {"cap-add": "HostConfig.CapAdd", "cap-drop": "HostConfig.CapDrop"}
 NETWORK = ("network", "network-alias", "ip", "ip6", "link-local-ip", "mac-address")
 
 
@@ -309,6 +310,19 @@ def _swappiness(body: "Document", arguments: "Arguments") -> None:
         place(body, "HostConfig.MemorySwappiness", value)
 
 
+def _capabilities(body: "Document", arguments: "Arguments") -> None:
+    """Sorted, as CAP_NAME; what is both added and dropped is added."""
+    added, dropped = ({_capability(text) for text in arguments.many(name)} for name in CAPABILITIES)
+    for name, names in (("cap-add", added), ("cap-drop", dropped - added)):
+        if names:
+            place(body, CAPABILITIES[name], ["ALL"] if "ALL" in names else sorted(names))
+
+
+def _capability(text: str) -> str:
+    name = text.strip().upper()
+    return name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}"
+
+
 def _gpus(body: "Document", arguments: "Arguments") -> None:
     text = arguments.text("gpus")
     count = -1 if text == "all" else int(text) if text.isdecimal() else 0
@@ -336,6 +350,7 @@ WORK: "dict[str, Callable[[Document, Arguments], None]]" = {
     "add-host": _hosts,
     "memory-swappiness": _swappiness,
     "gpus": _gpus,
+    **dict.fromkeys(CAPABILITIES, _capabilities),
     **dict.fromkeys(MAPS, _maps),
     **dict.fromkeys(HEALTH, _health),
     **dict.fromkeys(THROTTLES, _throttles),

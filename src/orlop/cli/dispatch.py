@@ -1,7 +1,7 @@
-"""From words to a command: finds the verb's module by name, parses, runs, and turns every error into a line and an exit code."""
+"""From words to a command: finds the module by name, parses, runs, and turns every error into a line and an exit code."""
 
-from orlop.cli.main import print_version
 from orlop.cli.command import HELP, Arguments, Command, UsageError, check_operands, parse
+from orlop.cli.main import print_version
 from orlop.cli.session import Failure, Session, write
 from orlop.client.http import ApiError, Unreachable
 

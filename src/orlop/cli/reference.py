@@ -1,7 +1,7 @@
 """docs/cli.md, made from the commands' own tables."""
 
-from orlop.cli.help import aliases_of, option_rows, top_level, usage_of
 from orlop.cli.dispatch import GLOBAL, GROUPS, SUMMARIES, command_of
+from orlop.cli.help import aliases_of, option_rows, top_level, usage_of
 
 INTRODUCTION = """\
 # The command line

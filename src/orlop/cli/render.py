@@ -7,7 +7,7 @@ from orlop.client.documents import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from orlop.cli.session import Session
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     Field = tuple[str, Callable[[Document, bool], Any]]
 
 MINIMUM_WIDTH, PADDING = 10, 3  # of a column, as Docker's tables have them
-SHORTEST = 12  # no column is cut below this to make a table fit
+NARROW_PADDING = 2  # where a table must be made to fit
+SHORTEST = 8  # no column is cut below this to make a table fit
 SHORT_ID = 12
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 FORMAT_HELP = (
@@ -93,35 +94,32 @@ def show(
 
 def table(cells: list[list[str]], *, fit: int = 0, bold: bool = False) -> str:
     """Lines of columns as wide as needed; cut to `fit` characters when that is not 0. The first line is the header."""
-    widths = [max(MINIMUM_WIDTH, *(len(cell) + PADDING for cell in column)) for column in zip(*cells, strict=True)]
-    if fit:
-        _shrink(widths, [len(head) + PADDING for head in cells[0]], max(len(line[-1]) for line in cells), fit)
-        cells = [[ellipsis(cell, width - PADDING) for cell, width in zip(line, widths, strict=True)] for line in cells]
+    longest = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    widths = [max(MINIMUM_WIDTH, length + PADDING) for length in longest]
+    if fit and sum(widths[:-1]) + longest[-1] > fit:
+        kept = _shrink(longest, [len(head) for head in cells[0]], fit)
+        cells = [[ellipsis(cell, width) for cell, width in zip(line, kept, strict=True)] for line in cells]
+        widths = [width + NARROW_PADDING for width in kept]
     lines = ["".join(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)) + line[-1] for line in cells]
     if bold:
         lines[0] = f"{BOLD}{lines[0]}{PLAIN}"
     return "\n".join(lines) + "\n"
 
 
-def _shrink(widths: list[int], least: list[int], last: int, fit: int) -> None:
-    """Take from the widest columns (but never from the first, which names the row) until all of them fit."""
-    widths[-1] = last + PADDING
-    while sum(widths) - PADDING > fit:
-        candidates = [at for at in range(1, len(widths)) if widths[at] > max(least[at], SHORTEST)]
+def _shrink(longest: list[int], heads: list[int], fit: int) -> list[int]:
+    """Widths that fit: the widest columns give way, but never the first, which names the row."""
+    widths = longest.copy()
+    while sum(widths) + NARROW_PADDING * (len(widths) - 1) > fit:
+        candidates = [at for at in range(1, len(widths)) if widths[at] > max(heads[at], SHORTEST)]
         if not candidates:
-            return
+            break
         widths[max(candidates, key=widths.__getitem__)] -= 1
-
-
-def lines_of(text: str) -> "Iterator[list[str]]":
-    """The cells of lines whose columns are separated by tabs."""
-    for line in text.split("\n"):
-        yield line.split("\t")
+    return widths
 
 
 def tabulate(text: str) -> str:
     """Line up tab-separated columns as Go's tabwriter does (10, 1, 3): a column is as wide as its run of adjoining lines."""
-    lines = list(lines_of(text))
+    lines = [line.split("\t") for line in text.split("\n")]
     widths: list[list[int]] = [[0] * (len(line) - 1) for line in lines]
     for at, line in enumerate(lines):
         for column in range(len(line) - 1):

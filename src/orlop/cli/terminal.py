@@ -82,16 +82,16 @@ class DetachKeys:
         self._sequence = parse_keys(text)
         self._held = b""
 
-    def feed(self, typed: bytes) -> "bytes | None":
-        """What is to be sent on; None when the sequence is complete."""
+    def feed(self, typed: bytes) -> tuple[bytes, bool]:
+        """What is to be sent on, and whether the sequence is complete."""
         out = b""
         for at in range(len(typed)):
             self._held += typed[at : at + 1]
             if self._held == self._sequence:
-                return None
+                return out, True
             while self._held and not self._sequence.startswith(self._held):
                 out, self._held = out + self._held[:1], self._held[1:]
-        return out
+        return out, False
 
 
 def parse_keys(text: str) -> bytes:
