@@ -82,7 +82,7 @@ def _serve(connection: socket.socket, name: str, args: dict[str, Any], fds: tupl
     except (OrlopError, OSError) as error:
         answer = {"error": describe(error)}
     except Exception as error:  # a mistake of ours: the daemon must hear of it, and this process must not go on
-        _send(connection, {"error": ["OrlopError", f"{name}: {type(error).__name__}: {error}"]})
+        _send(connection, {"error": ["OrlopError", f"{name}: {type(error).__name__}: {error}"], "last": True})
         raise
     _send(connection, answer)
 

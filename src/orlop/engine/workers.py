@@ -2,7 +2,8 @@
 
 A worker is started when a job finds none idle, and ended when it has been idle for a while. The daemon and a worker share a
 socket: a request is one byte that carries a memory file with its JSON and the job's descriptors (unix(7), SCM_RIGHTS);
-an answer is a 4-byte length and JSON: any number of {"progress": ...}, then {"result": ...} or {"error": [class, message]}.
+an answer is a 4-byte length and JSON: any number of {"progress": ...}, then {"result": ...} or {"error": [class, message]}
+("last": the worker ends after it).
 """
 
 import asyncio
@@ -125,7 +126,7 @@ class Workers:
         return worker
 
     def _outcome(self, worker: "_Worker", document: dict[str, Any]) -> Any:
-        if len(self._idle) < self._cores:
+        if len(self._idle) < self._cores and not document.get("last"):
             self._idle.append(worker)
             worker.rest(self._idle_seconds)
         else:

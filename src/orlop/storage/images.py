@@ -175,9 +175,9 @@ class ImageStore:
         if not holder or holder != image_id:
             self._names[name] = image_id
             if "@" in name:
-                record = replace(record, digests=(*record.digests, name))
+                record = replace(record, digests=tuple(sorted((*record.digests, name))))
             else:
-                record = replace(record, tags=(*record.tags, name))
+                record = replace(record, tags=tuple(sorted((*record.tags, name))))
         return self._keep(replace(record, last_tagged_ns=now_ns or record.last_tagged_ns))
 
     def _unname(self, image_id: Digest, name: str) -> ImageRecord:
