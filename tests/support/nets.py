@@ -159,10 +159,15 @@ def nft(*arguments: str) -> str:
 
 
 @contextmanager
-def host_with_neighbour(root: Path) -> Iterator[int]:
-    """This thread moves to a network namespace of its own, with another one as its LAN; the latter's fd."""
+def host_with_neighbour(root: Path, bridge_netfilter: bool) -> Iterator[int]:
+    """This thread moves to a network namespace of its own, with another one as its LAN; the latter's fd.
+
+    `bridge_netfilter`: whether the firewall sees packets that stay on a bridge (the module br_netfilter).
+    """
     syscalls.unshare(syscalls.CLONE_NEWNET)
     ip("link", "set", "lo", "up")
+    for name in ("iptables", "ip6tables"):
+        Path(f"/proc/sys/net/bridge/bridge-nf-call-{name}").write_text(str(int(bridge_netfilter)))
     namespaces = Namespaces(root / "lan")
     namespaces.open()
     lan = namespaces.make()
@@ -183,11 +188,20 @@ def host_with_neighbour(root: Path) -> Iterator[int]:
         namespaces.close()
 
 
-def on_a_host(story: Story) -> Callable[[Path, pytest.LogCaptureFixture], None]:
+def on_a_host(story: Story) -> Callable[..., None]:
     """Make a test of a coroutine: it runs in a thread that has a host of its own."""
+    return pytest.mark.parametrize("bridge_netfilter", [True], ids=[""])(_test_of(story))
+
+
+def on_hosts_of_both_kinds(story: Story) -> Callable[..., None]:
+    """The same, on a host with br_netfilter and on one without."""
+    return pytest.mark.parametrize("bridge_netfilter", [True, False], ids=["br_netfilter", ""])(_test_of(story))
+
+
+def _test_of(story: Story) -> Callable[..., None]:
 
     @functools.wraps(story, assigned=("__name__", "__doc__", "__module__", "__qualname__"), updated=())
-    def test(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test(tmp_path: Path, caplog: pytest.LogCaptureFixture, bridge_netfilter: bool) -> None:
         failure: list[BaseException] = []
 
         async def play(neighbour: int) -> None:
@@ -202,7 +216,7 @@ def on_a_host(story: Story) -> Callable[[Path, pytest.LogCaptureFixture], None]:
 
         def live() -> None:
             try:
-                with host_with_neighbour(tmp_path) as neighbour:
+                with host_with_neighbour(tmp_path, bridge_netfilter) as neighbour:
                     asyncio.run(play(neighbour))
             except BaseException as error:  # handed to the test's own thread
                 failure.append(error)

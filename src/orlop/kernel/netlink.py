@@ -25,7 +25,7 @@ _ANSWER_WITHIN = struct.pack("@ll", 60, 0)  # struct timeval; the kernel answers
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
-_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE, _RTM_DELNEIGH = 24, 25, 26, 29
 
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_LINKINFO = 1, 3, 4, 10, 12, 18
@@ -33,7 +33,7 @@ _IFLA_IFALIAS, _IFLA_STATS64, _IFLA_NET_NS_FD = 20, 23, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _VETH_INFO_PEER = 1, 2, 4, 5, 1
 _IFLA_BRPORT_STATE, _IFLA_BRPORT_MODE, _IFLA_BRPORT_FLUSH, _IFLA_BRPORT_ISOLATED, _BR_STATE_DISABLED = 1, 4, 24, 33, 0
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _NDA_DST = 1, 4, 5, 1
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
 _NESTED = 0x8000
 _AF_BRIDGE = 7
@@ -96,11 +96,10 @@ def _link_header(index: int = 0, flags: int = 0, change: int = 0, family: int = 
     return struct.pack("=BxHiII", family, 0, index, flags, change)
 
 
-def bridge(name: str, mac: str, mtu: int = 0, alias: str = "") -> Message:
+def bridge(name: str, mac: str, mtu: int = 0) -> Message:
     """Make a bridge, up."""
     body = _link_header(0, _IFF_UP, _IFF_UP) + text(_IFLA_IFNAME, name) + attribute(_IFLA_ADDRESS, mac_bytes(mac))
     body += number(_IFLA_MTU, mtu) if mtu else b""
-    body += text(_IFLA_IFALIAS, alias) if alias else b""
     body += nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge"))
     return Message(_RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"make bridge {name}")
 
@@ -124,6 +123,11 @@ def link_up(name: str = "", *, index: int = 0, mac: str = "", mtu: int = 0) -> M
     body += attribute(_IFLA_ADDRESS, mac_bytes(mac)) if mac else b""
     body += number(_IFLA_MTU, mtu) if mtu else b""
     return Message(_RTM_NEWLINK, body, 0, f"bring up {name or index}")
+
+
+def link_alias(name: str, alias: str) -> Message:
+    """Note for people and programs on a link; the kernel takes none when a link is made."""
+    return Message(_RTM_NEWLINK, _link_header() + text(_IFLA_IFNAME, name) + text(_IFLA_IFALIAS, alias), 0, f"name {name}")
 
 
 def bridge_port(name: str, *, hairpin: bool = False, isolated: bool = False) -> Message:
@@ -170,6 +174,12 @@ def delete_address(index: int, interface: Interface) -> Message:
 def _address(index: int, interface: Interface) -> bytes:
     header = struct.pack("=BBBBi", _family(interface), interface.network.prefixlen, 0, 0, index)
     return header + attribute(_IFA_LOCAL, interface.packed) + attribute(_IFA_ADDRESS, interface.packed)
+
+
+def forget_neighbour(index: int, address: Address) -> Message:
+    """Ask for this neighbour's MAC address again. ENOENT when it is not known anyway."""
+    body = struct.pack("=BxxxiHBB", _family(address), index, 0, 0, 0) + attribute(_NDA_DST, address.packed)
+    return Message(_RTM_DELNEIGH, body, 0, f"forget neighbour {address}")
 
 
 def default_route(index: int, gateway: Address) -> Message:

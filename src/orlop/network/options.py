@@ -1,7 +1,7 @@
 """What the administrator chose for networks (dockerd's options of the same names), and the networks that always exist. Pure."""
 
 from dataclasses import dataclass
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_interface
 from pathlib import Path
 
 from orlop.network.ipam import DEFAULT_RANGES, AddressRange
@@ -60,7 +60,7 @@ def _default_subnets(options: NetworkOptions, existing_bridge: str) -> tuple[Sub
     elif options.fixed_cidr:
         subnets.append(SubnetSpec(subnet=options.fixed_cidr, gateway=options.default_gateway))
     if options.ipv6 and options.fixed_cidr_v6:
-        subnets.append(SubnetSpec(subnet=str(ip_network(options.fixed_cidr_v6, strict=False))))
+        subnets.append(SubnetSpec(subnet=options.fixed_cidr_v6))
     return tuple(subnets)
 
 

@@ -154,7 +154,14 @@ class Plumbing:
             link = self._route.find_link(endpoint.host_interface) if endpoint.host_interface else None
             if link is not None and link.master:
                 self._route.execute(netlink.disable_bridge_port(link.index))
+                self._forget_neighbour(link.master, endpoint)
         return self.namespaces.unpin(container_id)
+
+    def _forget_neighbour(self, bridge: int, endpoint: Endpoint) -> None:
+        """The next owner of the address may have another MAC address."""
+        for address in filter(None, (endpoint.ipv4_address, endpoint.ipv6_address)):
+            with suppress(FileNotFoundError):
+                self._route.execute(netlink.forget_neighbour(bridge, ip_address(address)))
 
     def publish(self, publication: Publication) -> None:
         """Let the firewall lead to a container; clients that knocked before are not held by what the kernel remembers of it."""

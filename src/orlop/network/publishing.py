@@ -1,5 +1,6 @@
 """Publishes containers' ports on the host: sockets that hold them, elements of the firewall that lead to them, relays."""
 
+import logging
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -10,6 +11,8 @@ from orlop.network.ports import HeldPort, HostPorts
 from orlop.network.relay import Relay
 from orlop.network.ruleset import port_element
 from orlop.spec.network import Endpoint, PortBinding
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -63,7 +66,11 @@ class Publications:
 
     def adopt(self, container_id: str, bindings: Iterable[PortBinding], endpoint: Endpoint) -> Publication:
         """Hold what a container that runs already has published, as far as no other program took it meanwhile."""
-        return self._remember(container_id, Publication(endpoint, tuple(self._ports.adopt(binding) for binding in bindings)))
+        held = tuple(self._ports.adopt(binding) for binding in bindings)
+        for port in held:
+            if port.socket is None and port.binding.protocol != "sctp":
+                log.warning("Another program took port %d, which container %s publishes", port.binding.host_port, container_id)
+        return self._remember(container_id, Publication(endpoint, held))
 
     def _remember(self, container_id: str, publication: Publication) -> Publication:
         self._by_container.setdefault(container_id, []).append(publication)

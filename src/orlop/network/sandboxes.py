@@ -16,6 +16,7 @@ from orlop.kernel import netlink, syscalls
 from orlop.kernel.netlink import RouteSocket
 
 LINK_PREFIX = "orlop"  # of the host's ends of veth pairs; eight hexadecimal digits follow
+_BRIDGES = 4  # for how many of them namespaces are kept ready
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
 _SYSCTLS = {
     "net/ipv6/conf/default/disable_ipv6": "1",  # for interfaces to come; an IPv6 network turns it on for its own
@@ -117,13 +118,16 @@ class Pool:
     def __init__(self, size: int) -> None:
         self._size = size
         self._ready: defaultdict[str, deque[Sandbox]] = defaultdict(deque)
-        self._wanted: set[str] = set()
+        self._wanted: dict[str, None] = {}  # a set in the order of use
         self._released: list[int] = []
 
     def take(self, bridge: str) -> Sandbox | None:
-        """One that is ready. From now on some are kept ready for this bridge."""
+        """One that is ready. From now on some are kept ready for this bridge, as one of those used last."""
         if self._size:
-            self._wanted.add(bridge)
+            self._wanted.pop(bridge, None)
+            self._wanted[bridge] = None
+            if len(self._wanted) > _BRIDGES:
+                self.forget(next(iter(self._wanted)))
         ready = self._ready[bridge]
         return ready.popleft() if ready else None
 
@@ -140,7 +144,7 @@ class Pool:
 
     def forget(self, bridge: str) -> None:
         """The bridge goes."""
-        self._wanted.discard(bridge)
+        self._wanted.pop(bridge, None)
         for sandbox in self._ready.pop(bridge, ()):
             sandbox.close()
 

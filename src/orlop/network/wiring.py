@@ -179,7 +179,10 @@ class Networks:
             raise Forbidden(f"error while removing network: network {name} has active endpoints ({who})")
         self._register.delete(record)  # first, so that nobody attaches; after a crash the bridge is swept
         self._pool.forget(record.bridge)
-        await self._turns.act(self._plumbing.remove, record)
+        try:
+            await self._turns.act(self._plumbing.remove, record)
+        except OSError as error:
+            raise OrlopError(f"cannot remove network {name}: {error.strerror}") from error
         return record
 
     def endpoints(self, network_id: str) -> dict[str, Endpoint]:

@@ -130,8 +130,8 @@ class BridgeDriver:
         link = self._route.find_link(network.bridge)
         gateways = gateway_interfaces(network.spec)
         if link is None:
-            mac = mac_of(gateways[0].ip) if gateways and gateways[0].version == 4 else f"02:42:{network.id[:8]}"
-            self._route.execute(netlink.bridge(network.bridge, _colons(mac), options.mtu, ALIAS + network.id))
+            made = netlink.bridge(network.bridge, mac_of(gateways[0].ip), options.mtu)
+            self._route.execute(made, netlink.link_alias(network.bridge, ALIAS + network.id))
             link = self._route.link(network.bridge)
         elif link.kind != "bridge":
             raise Conflict(f"cannot make bridge {network.bridge}: there is an interface of that name")
@@ -166,11 +166,16 @@ class BridgeDriver:
                 raise
 
     def plug(self, network: NetworkRecord, sandbox: Sandbox) -> None:
-        """Make eth0, a port of the bridge."""
+        """Make eth0, a port of the bridge, and bring it up: a bridge needs a moment before it forwards for a new port.
+
+        With IPv6 it stays down, for coming up gives it an address that follows from its MAC address.
+        """
         options = BridgeOptions.parse(network.spec.options)
         sandbox.host_interface = new_interface_name()
         sandbox.index = self._make_port(network, sandbox.host_interface, first_interface(network), sandbox, options)
         sandbox.plugged = network.bridge
+        if not network.spec.enable_ipv6:
+            sandbox.route.execute(netlink.link_up(index=sandbox.index))
 
     def _make_port(self, network: NetworkRecord, name: str, peer: str, sandbox: Sandbox, options: BridgeOptions) -> int:
         """A veth pair `name` (on the bridge) and `peer` (inside); the index of `peer`."""
@@ -194,7 +199,7 @@ class BridgeDriver:
             index = self._make_port(network, endpoint.host_interface, endpoint.interface, sandbox, options)
         sandbox.route.execute(
             *(netlink.address(index, address) for address in addresses(endpoint)),
-            netlink.link_up(index=index, mac=endpoint.mac_address),  # after the addresses: coming up announces them
+            netlink.link_up(index=index, mac=endpoint.mac_address),  # after the addresses: this announces them
             *default_routes(index, endpoint, gateways),
         )
         if wanted := endpoint.spec.driver_options.get(INTERFACE_SYSCTLS):
@@ -263,8 +268,3 @@ def default_routes(index: int, endpoint: Endpoint, gateways: frozenset[int]) -> 
     """The default routes of these IP versions through an endpoint."""
     by_version = {4: endpoint.ipv4_gateway, 6: endpoint.ipv6_gateway}
     return [netlink.default_route(index, ip_address(by_version[version])) for version in gateways if by_version[version]]
-
-
-def _colons(mac: str) -> str:
-    """Colons after each two digits, where there are none yet."""
-    return ":".join(part if len(part) == 2 else bytes.fromhex(part).hex(":") for part in mac.split(":"))
