@@ -19,6 +19,7 @@ from orlop.engine.containers import Containers
 from orlop.engine.engine import Engine
 from orlop.engine.events import Events
 from orlop.engine.execs import Execs
+from orlop.engine.homes import Homes
 from orlop.engine.images import Images
 from orlop.engine.networks import Networks
 from orlop.engine.parts import Parts, Settings
@@ -113,6 +114,7 @@ def build(options: DaemonOptions, database: Database, loops: Loops) -> House:
         settings=settings,
         host=host,
         roster=Roster(Records(database, "containers", ContainerRecord)),
+        homes=Homes(options.data_root / "containers"),
         events=Events(),
         isolation=ProcessIsolation(options.exec_root, host, loops.spawn),
         networks=Wiring(options.exec_root, Records(database, "networks", NetworkRecord), options.network, loops.spawn),

@@ -12,6 +12,7 @@ from typing import Any
 from orlop.engine.containers import Containers
 from orlop.engine.events import Events
 from orlop.engine.execs import Execs
+from orlop.engine.homes import Homes
 from orlop.engine.networks import Networks
 from orlop.engine.parts import Parts, Settings
 from orlop.engine.recover import Recovery
@@ -289,6 +290,7 @@ class World:
             settings=settings,
             host=host,
             roster=Roster(Records(self.database, "containers", ContainerRecord)),
+            homes=Homes(root / "data" / "containers"),
             events=self.events,
             isolation=self.isolation,
             networks=self.networks,

@@ -209,12 +209,11 @@ def check_resources(resources: Resources, *, is_update: bool = False) -> None:
     for is_wrong, message in _cpu_rules(resources):
         if is_wrong:
             raise InvalidArgument(message)
-    for text, name, available in (
-        (resources.cpuset_cpus, "CPUs", _online("/sys/devices/system/cpu/online")),
-        (resources.cpuset_mems, "memory nodes", _online("/sys/devices/system/node/online")),
+    for text, name, path in (
+        (resources.cpuset_cpus, "CPUs", "/sys/devices/system/cpu/online"),
+        (resources.cpuset_mems, "memory nodes", "/sys/devices/system/node/online"),
     ):
-        missing = parse_cpus(text) - available
-        if missing:
+        if text and parse_cpus(text) - (available := _online(path)):
             shown = ",".join(str(number) for number in sorted(available))
             raise InvalidArgument(f"Requested {name} are not available - requested {text}, available: {shown}")
     if resources.blkio_weight and not 10 <= resources.blkio_weight <= 1000:

@@ -65,11 +65,11 @@ class Containers:
 
     def paths(self, record: ContainerRecord) -> Mapping[str, str]:
         """Where its files are: resolv_conf, hostname, hosts, log, sandbox; "" for what it does not have."""
-        directory = self._parts.settings.container_directory(record.id)
+        directory = self._parts.homes.path(record.id)
         started = bool(record.started_ns)
         files = {"resolv_conf": "resolv.conf", "hostname": "hostname", "hosts": "hosts"}
-        paths = {key: str(directory / name) if started else "" for key, name in files.items()}
-        paths["log"] = str(directory / "log") if record.spec.log.driver != "none" else ""
+        paths = {key: f"{directory}/{name}" if started else "" for key, name in files.items()}
+        paths["log"] = self._parts.homes.log(record.id) if record.spec.log.driver != "none" else ""
         own_network = record.status in LIVE and not record.spec.network_mode.startswith(("host", "container:"))
         paths["sandbox"] = str(self._parts.settings.exec_root / "netns" / record.id) if own_network else ""
         return paths
@@ -182,7 +182,7 @@ class Containers:
     def _logs(self, container: Container, query: LogQuery) -> AsyncIterator[bytes]:
         if container.record.spec.log.driver == "none":
             raise NotSupported("configured logging driver does not support reading")
-        return read_log(str(self._parts.settings.container_directory(container.record.id) / "log"), container, query)
+        return read_log(self._parts.homes.log(container.record.id), container, query)
 
     # --- inside ---
 

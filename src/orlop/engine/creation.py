@@ -18,6 +18,7 @@ from orlop.spec.network import Endpoint, EndpointSpec
 from orlop.spec.platforms import matches
 from orlop.spec.volume import VolumeSpec
 
+STOCK_IDLE_SECONDS = 0.05
 SHARED = "container:"  # prefix of a namespace mode that joins another container's
 
 
@@ -142,9 +143,10 @@ class Creation:
 
     async def _furnish(self, record: ContainerRecord, image: ImageRecord | None, undo: AsyncExitStack) -> None:
         """Make the snapshot, the directory and the volumes."""
-        directory = self._parts.settings.container_directory(record.id)
-        os.makedirs(directory, 0o710, exist_ok=True)
-        undo.callback(os.rmdir, directory)
+        homes = self._parts.homes
+        undo.callback(homes.remove, record.id)
+        homes.make(record.id)
+        self._parts.sweeper.later(self._stock, idle_seconds=STOCK_IDLE_SECONDS, name="stock")
         if image:
             undo.callback(self._parts.snapshots.remove, record.snapshot)
             parent = chains[-1] if (chains := chain_ids(image.config.diff_ids)) else ""
@@ -152,6 +154,10 @@ class Creation:
         for point in record.mounts:
             if point.kind == "volume":
                 await self._volume(record, point, undo)
+
+    async def _stock(self) -> None:
+        """In idle time: make ready what the next containers need."""
+        self._parts.homes.stock()
 
     async def _volume(self, record: ContainerRecord, point: MountPoint, undo: AsyncExitStack) -> None:
         """Make the volume if it does not exist, and fill an empty one with what the image has at that place."""

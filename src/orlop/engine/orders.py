@@ -60,7 +60,7 @@ class Orders:
             container_id=record.id,
             runtime_spec=runtime_spec,
             rootfs=self.rootfs(record),
-            mountpoint=str(settings.mountpoint),
+            mountpoint=settings.mountpoint,
             tty=record.spec.tty,
             open_stdin=record.spec.open_stdin,
             stdin_once=record.spec.stdin_once,
@@ -84,8 +84,8 @@ class Orders:
         if record.spec.log.driver == "none":
             return LogFile()
         size, files = log_limits(record.spec.log)
-        path = self._parts.settings.container_directory(record.id) / "log"
-        return LogFile(path=str(path), max_bytes=size, max_files=files, attributes=_log_attributes(record))
+        path = self._parts.homes.log(record.id)
+        return LogFile(path=path, max_bytes=size, max_files=files, attributes=_log_attributes(record))
 
     def _namespaces(self, record: ContainerRecord) -> dict[str, str]:
         """Those that are not its own: "host", or the path of another container's."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orlop.engine.events import Events
+    from orlop.engine.homes import Homes
     from orlop.engine.isolation import Isolation
     from orlop.engine.roster import Roster
     from orlop.engine.sweeper import Sweeper
@@ -46,13 +47,9 @@ class Settings:
     no_new_privileges: bool = False
 
     @property
-    def mountpoint(self) -> Path:
+    def mountpoint(self) -> str:
         """The empty directory on which each container, in its own mount namespace, mounts its root."""
-        return self.exec_root / "root"
-
-    def container_directory(self, container_id: str) -> Path:
-        """Where a container's own files and logs are."""
-        return self.data_root / "containers" / container_id
+        return f"{self.exec_root}/root"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +59,7 @@ class Parts:
     settings: Settings
     host: Host
     roster: Roster
+    homes: Homes
     events: Events
     isolation: Isolation
     networks: Networks

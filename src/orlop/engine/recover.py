@@ -1,8 +1,6 @@
 """After a daemon's start: records are compared with what lives, and each container is settled. What runs is not touched."""
 
 import logging
-import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -107,8 +105,4 @@ class Recovery:
         records = self._parts.roster.records()
         self._parts.store.sweep([record.snapshot for record in records if record.snapshot])
         self._removal.purge_later()
-        home = self._parts.settings.data_root / "containers"
-        known = {record.id for record in records}
-        for name in os.listdir(home):
-            if name not in known:
-                shutil.rmtree(home / name, ignore_errors=True)
+        self._parts.homes.sweep({record.id for record in records})

@@ -1,7 +1,6 @@
 """The stories of removal: `rm`, --rm, prune. The record goes at once; what is slow to destroy goes in idle time."""
 
 import logging
-import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -100,7 +99,7 @@ class Removal:
         if snapshot:
             self._parts.snapshots.remove(snapshot)
             self.purge_later()
-        shutil.rmtree(self._parts.settings.container_directory(container_id), ignore_errors=True)
+        self._parts.homes.remove(container_id)
 
     def purge_later(self) -> None:
         """Have what was renamed aside deleted by a worker."""

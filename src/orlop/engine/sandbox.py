@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from orlop.engine.creation import SHARED
+from orlop.engine.homes import ETC_FILES
 from orlop.engine.parts import Parts
 from orlop.network import files
 from orlop.spec.container import ContainerRecord
@@ -91,9 +92,9 @@ class Sandboxes:
         """Write /etc/hostname, hosts and resolv.conf; container path -> path on the host."""
         mode = record.spec.network_mode
         if mode.startswith(SHARED):
-            directory = self._parts.settings.container_directory(mode.removeprefix(SHARED))
-            return {f"/etc/{name}": str(directory / name) for name in ("hostname", "hosts", "resolv.conf")}
-        directory = self._parts.settings.container_directory(record.id)
+            directory = self._parts.homes.path(mode.removeprefix(SHARED))
+            return {f"/etc/{name}": f"{directory}/{name}" for name in ETC_FILES}
+        directory = self._parts.homes.path(record.id)
         on_host = mode == "host"
         ipv6 = any(endpoint.ipv6_address for endpoint in record.endpoints.values())
         texts = {

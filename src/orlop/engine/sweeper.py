@@ -45,14 +45,13 @@ class Sweeper:
         while True:
             await self._wake.wait()
             while self._waiting:
-                due = [(self._due(waiting), waiting) for waiting in self._waiting]
                 now = self._clock()
-                ready = [waiting for when, waiting in due if when <= now]
+                ready = [waiting for waiting in self._waiting if self._due(waiting) <= now]
                 self._waiting = [waiting for waiting in self._waiting if waiting not in ready]
                 for waiting in ready:
                     await _do(waiting.chore)
                 if not ready:
-                    await asyncio.sleep(min(when for when, _ in due) - now)
+                    await asyncio.sleep(min(map(self._due, self._waiting)) - now)
             self._wake.clear()
 
     def _due(self, waiting: _Waiting) -> float:

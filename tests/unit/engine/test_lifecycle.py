@@ -1,6 +1,7 @@
 """The life of containers over a wall that pretends: states, codes, events and their order, policies."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -37,7 +38,7 @@ async def test_auto_remove_tells_the_code_and_leaves_nothing(w):
     assert len(w.parts.roster) == 0
     assert w.snapshots.keys == set()
     assert w.isolation.removed == [container]
-    assert not w.parts.settings.container_directory(container).exists()
+    assert not os.path.exists(w.parts.homes.path(container))
     assert w.actions() == ["create", "start", "die", "destroy"]
 
 
