@@ -75,8 +75,8 @@ def record(container_id: str = "a" * 64, name: str = "web", spec: ContainerSpec 
             env=("PATH=/bin",), entrypoint=("sleep",), command=("1 0",), exposed_ports=("80/tcp", "53/udp")
         ),
         image_id=IMAGE_ID,
-        created_ns=now - 300 * SECOND,
-        started_ns=now - 125 * SECOND,
+        created_ns=now - 7300 * SECOND,
+        started_ns=now - 7200 * SECOND,
         status=Status.RUNNING,
         init=Process(pid=4711, start_ticks=1),
         mounts=(MountPoint(kind="volume", name="data", source="/v/data/_data", target="/data", driver="local", mode="z"),),

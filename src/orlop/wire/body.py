@@ -67,14 +67,18 @@ class Body:
                 raise StopAsyncIteration
             if self._failed:
                 raise ClientGone("the client closed the connection before the end of the request's body")
-            if self.invite:
-                self.invite()
-                self.invite = None
+            self.ask()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         part = self._parts.popleft()
         self._drained(len(part))
         return part
+
+    def ask(self) -> None:
+        """Invite a client that waits for an invitation to send the body."""
+        if self.invite and not self.complete:
+            self.invite()
+        self.invite = None
 
     async def read(self, limit: int) -> bytes:
         """All of it. Raises Malformed (413) when it is longer than `limit` bytes."""

@@ -278,6 +278,7 @@ class Connection(asyncio.Protocol):
             self._task.cancel()  # at the first wait, for only a generator that has begun frees what it holds when closed
         async with aclosing(reply.chunks) as chunks:
             write = self._transport.write
+            request.body.ask()  # 100 comes before the head, or not at all
             write(self._head(reply.status, reply.content_type, reply.headers, CHUNKED if chunks_allowed else ""))
             if request.method == "HEAD":
                 return

@@ -39,7 +39,7 @@ def run(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]
 
 def test_version_and_ps(docker: list[str]) -> None:
     assert "Server: Orlop" in run([*docker, "version"]).stdout
-    assert "Up 2 minutes (healthy)" in run([*docker, "ps"]).stdout
+    assert "Up 2 hours (healthy)" in run([*docker, "ps"]).stdout
 
 
 def test_run_with_input_that_ends_gives_output_and_exit_code(docker: list[str]) -> None:

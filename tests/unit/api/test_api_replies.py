@@ -104,7 +104,7 @@ def test_the_life_of_an_exec_is_as_docker_describes_it(api: Api, swagger: Swagge
         ("GET", "/containers/json?limit=x", None, 400, 'invalid limit "x": not a number'),
         ("POST", "/containers/web/attach?detachKeys=ctrl-1", None, 400, "invalid detach keys (ctrl-1) provided: Unknown character: 'ctrl-1'"),
         ("GET", "/containers/web/archive", None, 400, "bad parameter: 'path' cannot be empty"),
-        ("POST", "/images/create?fromImage=UPPER", None, 400, "invalid reference format: repository name must be lowercase"),
+        ("POST", "/images/create?fromImage=UPPER", None, 400, "invalid reference format: repository name (library/UPPER) must be lowercase"),
         ("POST", "/images/create?fromImage=missing&tag=1", None, 404, "No such image: docker.io/library/missing:1"),
         ("POST", "/images/create", None, 400, "neither fromImage nor fromSrc is given"),
         ("GET", "/images/get", None, 400, "no image is named: use names=NAME"),
@@ -177,7 +177,7 @@ def test_inspect_shows_what_the_container_has(api: Api) -> None:
 def test_the_list_is_what_ps_prints(api: Api) -> None:
     (shown,) = api.ask("GET", "/containers/json")[1]
     assert shown["Command"] == "sleep '1 0'"
-    assert shown["Status"] == "Up 2 minutes (healthy)"
+    assert shown["Status"] == "Up 2 hours (healthy)"
     assert shown["Image"] == "busybox"
     assert {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"} in shown["Ports"]
     assert {"PrivatePort": 53, "Type": "udp"} in shown["Ports"]
@@ -207,7 +207,7 @@ def test_progress_is_one_object_a_line_and_an_error_midway_is_the_last(api: Api)
     status, raw, _ = api.ask("POST", "/images/create?fromImage=broken&tag=1")
     lines = [json.loads(line) for line in raw.splitlines()]
     assert status == 200
-    assert lines[0] == {"status": "Pulling from library/busybox", "progressDetail": {}, "id": "latest"}
+    assert lines[0] == {"status": "Pulling from library/busybox", "id": "latest"}
     assert lines[1]["progressDetail"] == {"current": 1_000_000, "total": 4_000_000}
     assert lines[1]["progress"] == "[============>                                      ]      1MB/4MB"
     assert lines[-1] == {"errorDetail": {"message": "it broke"}, "error": "it broke"}

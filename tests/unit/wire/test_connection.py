@@ -192,6 +192,20 @@ async def test_100_continue_is_sent_when_the_body_is_wanted(tmp_path: Path) -> N
 
 
 @dialogue
+async def test_100_continue_comes_before_the_head_of_a_stream_that_reads_the_body(tmp_path: Path) -> None:
+    async def upload(request: Request) -> AsyncGenerator[bytes, None]:
+        yield await request.body.read(100)
+
+    async with running(tmp_path, lambda request: Stream(upload(request))) as server:
+        reader, writer = await server.open()
+        writer.write(b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"hi")
+        assert (await reader.readuntil(b"2\r\nhi\r\n0\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+        writer.close()
+
+
+@dialogue
 async def test_a_body_nobody_reads_is_swallowed_and_the_connection_lives_on(tmp_path: Path) -> None:
     async def refuse(request: Request) -> Response:
         return Response(404, b"no")
