@@ -47,11 +47,6 @@ class Element:
     key_end: bytes = b""
 
 
-def padded(value: bytes) -> bytes:
-    """One field of a concatenated key."""
-    return value + bytes(-len(value) & 3)
-
-
 def port_field(port: int) -> bytes:
     """An inet_service."""
     return struct.pack("!Hxx", port)

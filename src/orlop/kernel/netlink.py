@@ -17,7 +17,7 @@ Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
-_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x300, 0x100, 0x200, 0x400
+_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 1, 4, 0x300, 0x100, 0x200, 0x400
 _NLM_F_DUMP_INTR = 0x10
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
@@ -25,7 +25,7 @@ _ANSWER_WITHIN = struct.pack("@ll", 60, 0)  # struct timeval; the kernel answers
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
-_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE, _RTM_DELNEIGH = 24, 25, 26, 29
+_RTM_NEWROUTE, _RTM_GETROUTE, _RTM_DELNEIGH = 24, 26, 29
 
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_LINKINFO = 1, 3, 4, 10, 12, 18
@@ -101,7 +101,7 @@ def bridge(name: str, mac: str, mtu: int = 0) -> Message:
     body = _link_header(0, _IFF_UP, _IFF_UP) + text(_IFLA_IFNAME, name) + attribute(_IFLA_ADDRESS, mac_bytes(mac))
     body += number(_IFLA_MTU, mtu) if mtu else b""
     body += nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge"))
-    return Message(_RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"make bridge {name}")
+    return Message(_RTM_NEWLINK, body, _NLM_F_CREATE | _NLM_F_EXCL, f"make bridge {name}")
 
 
 def veth(name: str, master: int, peer: str, peer_namespace: int, *, mtu: int = 0) -> Message:
@@ -113,7 +113,7 @@ def veth(name: str, master: int, peer: str, peer_namespace: int, *, mtu: int = 0
     peer_body = _link_header() + text(_IFLA_IFNAME, peer) + number(_IFLA_NET_NS_FD, peer_namespace) + size
     kind = attribute(_IFLA_INFO_KIND, b"veth") + nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer_body))
     body = _link_header(0, _IFF_UP, _IFF_UP) + text(_IFLA_IFNAME, name) + number(_IFLA_MASTER, master) + size
-    return Message(_RTM_NEWLINK, body + nested(_IFLA_LINKINFO, kind), NLM_F_CREATE | NLM_F_EXCL, f"make veth {name}")
+    return Message(_RTM_NEWLINK, body + nested(_IFLA_LINKINFO, kind), _NLM_F_CREATE | _NLM_F_EXCL, f"make veth {name}")
 
 
 def link_up(name: str = "", *, index: int = 0, mac: str = "", mtu: int = 0) -> Message:
@@ -163,7 +163,7 @@ def address(index: int, interface: Interface) -> Message:
         body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
     else:
         body += number(_IFA_FLAGS, _IFA_F_NODAD)
-    return Message(_RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_REPLACE, f"add address {interface}")
+    return Message(_RTM_NEWADDR, body, _NLM_F_CREATE | _NLM_F_REPLACE, f"add address {interface}")
 
 
 def delete_address(index: int, interface: Interface) -> Message:
@@ -184,17 +184,9 @@ def forget_neighbour(index: int, address: Address) -> Message:
 
 def default_route(index: int, gateway: Address) -> Message:
     """Everything else goes to `gateway`; replaces such a route."""
-    return Message(_RTM_NEWROUTE, _default(index, gateway), NLM_F_CREATE | NLM_F_REPLACE, f"route by {gateway}")
-
-
-def delete_default_route(index: int, gateway: Address) -> Message:
-    """Take back `default_route`."""
-    return Message(_RTM_DELROUTE, _default(index, gateway), 0, f"remove route by {gateway}")
-
-
-def _default(index: int, gateway: Address) -> bytes:
     header = struct.pack("=BBBBBBBBI", _family(gateway), 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0)
-    return header + attribute(_RTA_GATEWAY, gateway.packed) + number(_RTA_OIF, index)
+    body = header + attribute(_RTA_GATEWAY, gateway.packed) + number(_RTA_OIF, index)
+    return Message(_RTM_NEWROUTE, body, _NLM_F_CREATE | _NLM_F_REPLACE, f"route by {gateway}")
 
 
 def _family(of: Address | Interface) -> int:

@@ -87,13 +87,6 @@ def ruleset() -> str:
     return "".join(_TEMPLATE.format(marker=MARKER, **_WORDS[family]) for family in FAMILIES)
 
 
-def removal() -> str:
-    """The script that takes both tables away."""
-    return "".join(
-        f"add table {words['family']} {TABLE}\ndelete table {words['family']} {TABLE}\n" for words in _WORDS.values()
-    )
-
-
 def bridge_elements(name: str, subnets: Iterable[Network], *, icc: bool, internal: bool, masquerade: bool) -> set[Element]:
     """How a bridge appears in both tables. `icc`: its containers may talk to one another."""
     one, pair = interface_field(name), interface_field(name) * 2

@@ -32,12 +32,12 @@ def test_its_subnet_is_the_administrators():
     [("bridge.name", "a name"), ("bridge.name", "sixteencharacter"), ("bridge.enable_icc", "yes"), ("driver.mtu", "-1"), ("bridge.host_binding_ipv4", "x")],
 )  # fmt: skip
 def test_a_bad_value_is_named(option: str, value: str):
-    with pytest.raises(InvalidArgument, match=f"invalid value '{value}' for network option com.docker.network.{option}"):
+    with pytest.raises(InvalidArgument, match=rf"invalid value '{value}' for network option com.docker.network.{option}"):
         BridgeOptions.parse({f"com.docker.network.{option}": value})
 
 
 def test_unknown_options_of_docker_are_refused_and_of_others_kept():
-    with pytest.raises(NotSupported, match="com.docker.network.bridge.inhibit_ipv4"):
+    with pytest.raises(NotSupported, match=r"com\.docker\.network\.bridge\.inhibit_ipv4"):
         BridgeOptions.parse({"com.docker.network.bridge.inhibit_ipv4": "true"})
     with pytest.raises(NotSupported, match="gateway mode 'routed'"):
         BridgeOptions.parse({"com.docker.network.bridge.gateway_mode_ipv4": "routed"})
