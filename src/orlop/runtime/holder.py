@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import time
+from array import array
 
 from orlop.kernel import syscalls
 
@@ -206,8 +207,12 @@ def _send(channel: socket.socket, message: Sequence[object], fds: Sequence[int] 
 
 
 def _receive(channel: socket.socket, flags: int = 0) -> tuple[list[Any], list[int]]:
-    data, fds, _, _ = socket.recv_fds(channel, _MOST_BYTES, _MOST_FDS, flags)
+    fds = array("i")
+    room = socket.CMSG_LEN(_MOST_FDS * fds.itemsize)
+    data, ancillary, _, _ = channel.recvmsg(_MOST_BYTES, room, flags)  # socket.recv_fds ignores its flags
     if not data:
         raise ConnectionError("the other side is gone")
+    for _, _, packed in ancillary:
+        fds.frombytes(packed[: len(packed) - len(packed) % fds.itemsize])
     message: list[Any] = json.loads(data)
-    return message, fds
+    return message, fds.tolist()

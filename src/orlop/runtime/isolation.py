@@ -136,7 +136,7 @@ class ProcessIsolation:
         if key in self._starting:
             self._starting[key] = ended
         elif self._running.pop(key, None):
-            self._on_exit(ended)
+            asyncio.get_running_loop().call_soon(self._on_exit, ended)
 
     async def _ask(self, verb: str, fields: Mapping[str, Any], fds: tuple[int, ...] = (), *, again: bool = False) -> Document:
         """A request to the keeper. `again`: it may be repeated when the keeper dies in the middle of it."""

@@ -53,6 +53,8 @@ class Keeper:
         self._root, self._holder = exec_root, holder
         self._bundles = f"{exec_root}/bundles"
         self._layout = layout()
+        with contextlib.suppress(FileNotFoundError), open(f"{exec_root}/cgroups") as file:  # parents that we have made
+            self._layout.made.update(file.read().split("\n"))
         self._loop = Loop()
         self._wards: dict[str, Ward] = {}
         self._clients: list[Client] = []
@@ -80,11 +82,12 @@ class Keeper:
             file.write(f"{os.getpid()}\n")
         self._quit_if_idle()
         self._loop.run()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self._root}/keeper.pid")
         for parent in sorted(self._layout.made, reverse=True):
             with contextlib.suppress(OSError):
                 Cgroup(parent, self._layout).remove()
+        for name in ("keeper.pid", "cgroups", "journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._root}/{name}")
         self._holder.farewell()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -158,13 +161,20 @@ class Keeper:
         ward = Ward(self._bundles, {**document, "exec": "", "cgroup": plan["cgroup"]["path"]}, self._layout)
         ward.create()
         try:
-            ward.group.create()
+            self._make_group(ward.group)
             ward.group.apply(plan["cgroup"]["values"])
             log = LogFile(**request["log"]) if request["log"] else None
             self._launch(ward, request, log, reply, pidfd=-1)
         except (OSError, OrlopError) as error:
             self._abandon(ward)
             raise StartFailed(f"{plan['failure']}: {error}") from error
+
+    def _make_group(self, group: Cgroup) -> None:
+        known = len(self._layout.made)
+        group.create()
+        if len(self._layout.made) > known:
+            with open(f"{self._root}/cgroups", "w") as file:
+                file.write("\n".join(self._layout.made))
 
     def _execute(self, request: dict[str, Any], fds: list[int], reply: Callable[[dict[str, Any]], None]) -> None:
         container = self._wards.get(request["container"])
@@ -331,7 +341,7 @@ class Keeper:
         oom_killed = not ward.is_exec and ward.group.oom_kills() > 0
         with contextlib.suppress(OSError):  # a full disk: the daemon hears of it all the same
             ward.update(exit={"code": code, "oom_killed": oom_killed, "ended_ns": time.time_ns()})
-        for client in self._clients:
+        for client in self._clients[:]:
             if client.listens:
                 client.send(_exit_event(ward))
         self._end_lazily(ward)

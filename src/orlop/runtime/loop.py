@@ -20,7 +20,8 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._callbacks: dict[int, tuple[int, Callable[[int], None]]] = {}  # with the round in which it was registered
+        self._round = 0
         self._soon: deque[Callable[[], None]] = deque()
         self._lazy: deque[Callable[[], bool]] = deque()
         self._timers: list[tuple[float, Callable[[], None]]] = []
@@ -28,7 +29,7 @@ class Loop:
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call back with the events of a descriptor; HANGUP always counts."""
-        self._callbacks[fd] = callback
+        self._callbacks[fd] = self._round, callback
         self._epoll.register(fd, events)
 
     def change(self, fd: int, events: int) -> None:
@@ -61,8 +62,10 @@ class Loop:
         """Serve until `stop`."""
         while self._running:
             events = self._epoll.poll(self._patience())
+            self._round += 1
             for fd, mask in events:
-                if callback := self._callbacks.get(fd):  # one that was just closed by another's callback is gone
+                since, callback = self._callbacks.get(fd, (self._round, None))
+                if callback and since < self._round:  # else the event is of one that was just closed, not of its successor
                     callback(mask)
             for _ in range(len(self._soon)):
                 self._soon.popleft()()
