@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orlop.spec.errors import Corrupt, NotFoundThere, NotSupported, RegistryFailed, Unauthorized
+from orlop.spec.errors import Corrupt, NotFoundThere, RegistryFailed, Unauthorized
 from orlop.spec.image import ImageRecord
 from orlop.spec.progress import ProgressEvent
 from orlop.spec.registry import Credentials, RegistryOptions
@@ -75,6 +75,19 @@ def pull(root: Path, reference: str, *, auth: Credentials | None = None, platfor
         return opened.images.get(reference)
 
     return run(root, story, RegistryOptions(**options))
+
+
+def failure(root: Path, reference: str, **options: Any) -> str:
+    """The error message with which a pull ends after it has begun. Nothing is left of it."""
+
+    async def story(opened: Library) -> str:
+        messages = [event async for event in opened.images.pull(reference, **options)]
+        assert opened.images.list(all=True) == []
+        assert opened.leftovers() == []
+        return messages[-1].error
+
+    error: str = run(root, story)
+    return error
 
 
 def shown(messages: list[ProgressEvent]) -> list[str]:
@@ -183,8 +196,8 @@ def test_an_index_gives_the_image_of_the_platform(rogue: Any, tmp_path: Path) ->
     record = pull(tmp_path / "arm", reference, platform="linux/arm64")
     assert (record.id, record.config.platform.architecture) == (arm, "arm64")
     assert record.digests[0].endswith(_digest(server.manifests["both"][1])), "the digest is the index's"
-    with pytest.raises(NotFoundThere, match="no matching manifest for linux/s390x in the manifest list entries"):
-        pull(tmp_path / "s390x", reference, platform="linux/s390x")
+    error = failure(tmp_path / "s390x", reference, platform="linux/s390x")
+    assert error == "no matching manifest for linux/s390x in the manifest list entries"
 
 
 # Errors, in Docker's words, and nothing left behind.
@@ -302,39 +315,28 @@ def test_a_tampered_layer_is_refused_and_nothing_stays(rogue: Any, tmp_path: Pat
     server = rogue()
     server.add_image("1", [_tar("good", b"good"), _tar("bad", RANDOM)])
     server.tamper(max(server.blobs, key=lambda digest: len(server.blobs[digest])))
-
-    async def story(opened: Library) -> list[ProgressEvent]:
-        messages = [event async for event in opened.images.pull(f"{server.address}/tampered:1")]
-        assert opened.images.list(all=True) == []
-        assert opened.leftovers() == []
-        assert list((tmp_path / "partial").iterdir()) == []
-        return messages
-
-    assert run(tmp_path, story)[-1].error
+    assert failure(tmp_path, f"{server.address}/tampered:1")
+    assert list((tmp_path / "partial").iterdir()) == []
 
 
 def test_a_layer_that_is_not_the_one_the_config_names(rogue: Any, tmp_path: Path) -> None:
     server = rogue()
     server.add_image("1", [_tar("x", b"x")], rootfs={"type": "layers", "diff_ids": ["sha256:" + "0" * 64]})
-    messages = run(tmp_path, lambda opened: _messages(opened, f"{server.address}/wrong:1"))
-    assert "wrong diff id calculated on extraction" in messages[-1].error
+    assert "wrong diff id calculated on extraction" in failure(tmp_path, f"{server.address}/wrong:1")
 
 
 def test_documents_that_lie_are_refused(rogue: Any, tmp_path: Path) -> None:
     server = rogue()
     server.add_image("1", [_tar("x", b"x")], rootfs={"type": "layers", "diff_ids": []})
-    with pytest.raises(Corrupt, match="layers from manifest don't match image configuration"):
-        pull(tmp_path, f"{server.address}/lies:1")
+    assert failure(tmp_path, f"{server.address}/lies:1") == "layers from manifest don't match image configuration"
     server.manifests["2"] = ("application/vnd.docker.distribution.manifest.v1+prettyjws", b'{"schemaVersion": 1}')
-    with pytest.raises(NotSupported, match="schema 1 is not supported"):
-        pull(tmp_path, f"{server.address}/lies:2")
+    assert "schema 1 is not supported" in failure(tmp_path, f"{server.address}/lies:2")
     digest = "sha256:" + "1" * 64
     server.manifests[digest] = server.manifests["1"]
     with pytest.raises(Corrupt, match="manifest verification failed for digest"):
         pull(tmp_path, f"{server.address}/lies@{digest}")
     server.add_image("3", [_tar("x", b"x")], os="windows")
-    with pytest.raises(NotSupported, match='operating system "windows" cannot be used'):
-        pull(tmp_path, f"{server.address}/lies:3")
+    assert 'operating system "windows" cannot be used' in failure(tmp_path, f"{server.address}/lies:3")
 
 
 # Push.
@@ -378,8 +380,8 @@ def test_an_image_that_was_pulled_goes_back_byte_for_byte(registry: Registry, ma
         first = await opened.tell(opened.images.push(f"{registry.address}/copy/y:2"))
         again = await opened.tell(opened.images.push(f"{registry.address}/copy/y:2"))
         assert opened.images.get(source).digests == (
-            f"{registry.address}/origin/x@{first[-1].aux['digest']}",
             f"{registry.address}/copy/y@{first[-1].aux['digest']}",
+            f"{registry.address}/origin/x@{first[-1].aux['digest']}",
         )
         return shown(first) + shown(again)
 
@@ -519,10 +521,6 @@ def test_distribution(registry: Registry, made: MadeImage, tmp_path: Path) -> No
     found = run(tmp_path, lambda opened: opened.images.distribution(reference, None))
     assert found.descriptor.digest == registry.inspect("described:1")["Digest"]
     assert [str(platform) for platform in found.platforms] == ["linux/amd64"]
-
-
-async def _messages(opened: Library, reference: str) -> list[ProgressEvent]:
-    return [event async for event in opened.images.pull(reference)]
 
 
 async def _load(opened: Library, archive: Path) -> None:

@@ -162,7 +162,7 @@ def progress(event: ProgressEvent) -> dict[str, Any]:
     if event.current or event.total:
         detail = {"current": event.current} | ({"total": event.total} if event.total else {})
         shown |= {"progressDetail": detail, "progress": _bar(event.current, event.total)}
-    elif event.id:
+    elif event.id and not event.status.startswith("Pulling from "):  # there `id` is a tag
         shown["progressDetail"] = {}
     return shown | ({"id": event.id} if event.id else {})
 

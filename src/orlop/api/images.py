@@ -80,8 +80,8 @@ async def push(engine: Engine, request: Request) -> Reply:
     return await streams.progress(engine.images.push(reference, auth=credentials(request)))
 
 
-def load(engine: Engine, request: Request) -> Reply:
-    return streams.progress_in_band(engine.images.load(request.body, quiet=flag(request, "quiet")))
+async def load(engine: Engine, request: Request) -> Reply:
+    return await streams.progress_in_band(engine.images.load(request.body, quiet=flag(request, "quiet")))
 
 
 async def save(engine: Engine, request: Request) -> Reply:
@@ -89,8 +89,6 @@ async def save(engine: Engine, request: Request) -> Reply:
     names = (request.ref,) if request.ref else tuple(request.queries.get("names", ()))
     if not names:
         raise InvalidArgument("no image is named: use names=NAME")
-    for name in names:
-        engine.images.get(name)
     return await streams.download(engine.images.save(names, platform=request.query("platform")))
 
 

@@ -70,9 +70,12 @@ async def download(items: AsyncIterator[bytes], headers: tuple[tuple[str, str], 
     return Stream(await started(items), "application/x-tar", headers=headers)
 
 
-def progress_in_band(events: AsyncIterator[ProgressEvent]) -> Stream:
-    """The messages of `load`, one JSON object a line, whose failures are always among them, with status 200."""
-    return Stream(_progress_lines(events))
+async def progress_in_band(events: AsyncIterator[ProgressEvent]) -> Stream:
+    """The messages of `load`, one JSON object a line, whose failures are always among them, with status 200.
+
+    The reply begins with the first message: a client that waits to be asked for the body (100-continue) must be asked before.
+    """
+    return Stream(await started(_progress_lines(events)))
 
 
 async def progress(events: AsyncIterator[ProgressEvent]) -> Reply:

@@ -31,7 +31,7 @@ from orlop.spec.image import (
 )
 from orlop.spec.image_json import encode_config
 from orlop.spec.progress import ProgressEvent
-from orlop.spec.reference import Reference, parse_reference
+from orlop.spec.reference import Reference, parse_reference, with_tag
 from orlop.spec.registry import BlobSources, Credentials, Distribution, Login, RegistryOptions, SearchHit
 from orlop.spec.times import rfc3339
 from orlop.state.documents import from_plain, to_plain
@@ -151,6 +151,7 @@ class Images:
 
     def _saved(self, text: str) -> builtins.list[tuple[ImageRecord, str]]:
         """The images that a word on save's command line stands for, each with the name to save it under ("": none)."""
+        record = self._parts.images.find(text)
         try:
             wanted = parse_reference(text)
         except InvalidArgument:  # 64 digits: an id
@@ -158,9 +159,12 @@ class Images:
         tagged = [(record, one) for record in self._parts.images.list() for one in references_of(record) if one.tag]
         if not wanted.tag and not wanted.digest:
             same = [(record, str(one)) for record, one in tagged if one.repository == wanted.repository]
-            return same or [(self.get(text), "")]
-        record = self.get(text)
-        return [(record, str(wanted) if not wanted.digest else "")]
+            if same:
+                return same
+        if record is None:
+            raise NotFound("image", text)
+        named = wanted.tag and not wanted.digest
+        return [(record, str(wanted) if named else "")]
 
     def _saved_image(self, record: ImageRecord, names: builtins.list[str]) -> dict[str, Any]:
         return {"config": record.id, "names": names, "layers": to_plain(self._adoption.layers(record))}
@@ -201,6 +205,8 @@ class Images:
                     "parent": "",
                 }
                 record = await self._adoption.adopt("image.arrive", args)
+            if name:
+                self._emit("tag", record, name.familiar)
             self._emit("import", record, record.id)
             tell(ProgressEvent(status=record.id))
 
@@ -210,7 +216,6 @@ class Images:
         if body is not None:
             return await self._parts.workers.write("layer.import", {"parent": ""}, body)
         full = url if "://" in url else f"http://{url}"
-        tell(ProgressEvent(status=f"Downloading from {full}"))
         args = {"url": full, "options": to_plain(self._registries)}
         return await self._parts.workers.run("layer.download", args, progress=_progress_of(tell))
 
@@ -282,10 +287,10 @@ class Images:
 
 def _new_name(repository: str, tag: str) -> Reference:
     """A name to give: a repository and perhaps a tag. Raises InvalidArgument."""
-    name = parse_reference(f"{repository}:{tag}" if tag else repository)
+    name = parse_reference(repository)
     if name.digest:
         raise InvalidArgument("refusing to create a tag with a digest reference")
-    return name.with_default_tag()
+    return with_tag(name, tag) if tag else name.with_default_tag()
 
 
 def _progress_of(tell: Tell) -> Progress:

@@ -83,9 +83,11 @@ class Pulls:
         """Whether there was something new."""
         reference = site.reference
         wanted = parse_platform(platform) if platform else host_platform()
-        answer = await self._parts.workers.run("registry.resolve", {"site": to_plain(site), "platform": to_plain(wanted)})
+        shown = f"{reference.repository}@{reference.digest}" if reference.digest else reference.tag
+        found = ProgressEvent(status=f"Pulling from {reference.path}", id=shown)
+        args = {"site": to_plain(site), "platform": to_plain(wanted)}
+        answer = await self._parts.workers.run("registry.resolve", args, progress=lambda _: tell(found))
         resolved: Resolved = from_plain(answer, Resolved)
-        tell(ProgressEvent(status=f"Pulling from {reference.path}", id=reference.digest or reference.tag))
         manifest = parse_manifest(resolved.manifest.encode())
         config = parse_config(resolved.config.encode())
         images = self._parts.images

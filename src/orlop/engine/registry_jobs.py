@@ -67,7 +67,8 @@ def resolve_image(args: Args, progress: Progress, fds: Fds) -> Any:
     """{site, platform} -> Resolved."""
     site = from_plain(args["site"], Site)
     with _transport(site.options) as transport:
-        return to_plain(resolve(site, transport, from_plain(args["platform"], Platform)))
+        platform = from_plain(args["platform"], Platform)
+        return to_plain(resolve(site, transport, platform, lambda: progress({"phase": "found"})))
 
 
 def list_tags(args: Args, progress: Progress, fds: Fds) -> Any:
@@ -154,6 +155,7 @@ def import_from(args: Args, progress: Progress, fds: Fds) -> Any:
         response = transport.send(Request("GET", args["url"]))
         if response.status >= 400:
             raise RegistryFailed(f"cannot download {args['url']}: {response.status} {response.reason}")
+        progress({"status": f"Downloading from {args['url']}"})
         tell = _throttled(progress, "Downloading", response.length or 0)
         return to_plain(_store(args).layers.extract(_Body(response, tell)))
 

@@ -114,9 +114,13 @@ def describe(site: Site, transport: Transport) -> tuple[Repository, Fetched]:
     raise failed
 
 
-def resolve(site: Site, transport: Transport, platform: Platform) -> Resolved:
-    """The image for a platform, with its config, all digests verified. Raises NotFoundThere, NotSupported, Corrupt …"""
+def resolve(site: Site, transport: Transport, platform: Platform, found: Callable[[], None] = lambda: None) -> Resolved:
+    """The image for a platform, with its config, all digests verified; `found` is called once the name is known to exist.
+
+    Raises NotFoundThere, NotSupported, Corrupt, RegistryFailed.
+    """
     repository, named = describe(site, transport)
+    found()
     if named.media_type.startswith(SCHEMA_1):
         raise NotSupported(
             f"Docker Image manifest version 2, schema 1 is not supported: {site.reference.familiar} must be pushed again "

@@ -21,6 +21,7 @@ _REFERENCE = re.compile(
     r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?",
     re.ASCII,
 )
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _ID = re.compile(r"[a-f0-9]{64}")
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
@@ -71,10 +72,7 @@ def parse_reference(text: str) -> Reference:
         raise InvalidArgument(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
     found = _REFERENCE.fullmatch(text)
     if not found:
-        lowered = _REFERENCE.fullmatch(text.lower())
-        upper = lowered and text != text.lower()
-        reason = "repository name must be lowercase" if upper else "invalid reference format"
-        raise InvalidArgument(f"invalid reference format: {reason}" if upper else reason)
+        raise InvalidArgument(_why_not(text))
     digest = found["digest"] or ""
     if digest and not _DIGEST.fullmatch(digest):
         raise InvalidArgument("invalid reference format: unsupported digest algorithm or length")
@@ -82,6 +80,23 @@ def parse_reference(text: str) -> Reference:
     if len(path) > NAME_LENGTH:
         raise InvalidArgument(f"repository name must not be more than {NAME_LENGTH} characters")
     return Reference(domain, path, found["tag"] or "", digest)
+
+
+def with_tag(reference: Reference, tag: str) -> Reference:
+    """The repository with this tag instead of its own. Raises InvalidArgument with Docker's wording."""
+    if not _TAG.fullmatch(tag):
+        raise InvalidArgument("invalid tag format")
+    return Reference(reference.domain, reference.path, tag)
+
+
+def _why_not(text: str) -> str:
+    """What is wrong with a text that is no reference: most often capital letters."""
+    path = _split(text)[1].partition("@")[0]
+    head, _, last = path.rpartition("/")
+    path = f"{head}/{last.partition(':')[0]}".lstrip("/")
+    if path != path.lower() and _REFERENCE.fullmatch(text.lower()):
+        return f"invalid reference format: repository name ({path}) must be lowercase"
+    return "invalid reference format"
 
 
 def _split(name: str) -> tuple[str, str]:
