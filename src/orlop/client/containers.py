@@ -44,6 +44,10 @@ def begin_act(client: "Client", ref: str, verb: str, **fields: "str | int | None
     return client.send("POST", f"{_path(ref)}/{verb}{query(fields)}")
 
 
+def remove(client: "Client", ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
+    client.call("DELETE", f"{_path(ref)}{query({'force': force, 'v': volumes, 'link': link})}")
+
+
 def begin_remove(client: "Client", ref: str, *, force: bool, volumes: bool, link: bool) -> "Connection":
     return client.send("DELETE", f"{_path(ref)}{query({'force': force, 'v': volumes, 'link': link})}")
 
