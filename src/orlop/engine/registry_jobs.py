@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from orlop.registry import login as logins
 from orlop.registry.client import Repository
 from orlop.registry.download import BlobStream, sweep
-from orlop.registry.protocol import RemoteError
+from orlop.registry.protocol import RemoteError, plain_error
 from orlop.registry.resolve import Blobs, Site, all_tags, connect, describe, platforms, repositories, resolve
 from orlop.registry.transport import BROKEN, Request, Transport
 from orlop.spec.errors import Corrupt, RegistryFailed
@@ -82,7 +82,7 @@ def describe_image(args: Args, progress: Progress, fds: Fds) -> Any:
     """{site} -> Distribution."""
     site = from_plain(args["site"], Site)
     with _transport(site.options) as transport:
-        repository, named = describe(site, transport)
+        repository, named = describe(site, transport, plain_error)
         descriptor = Descriptor(media_type=named.media_type, digest=named.digest, size=len(named.content))
         return to_plain(Distribution(descriptor=descriptor, platforms=platforms(repository, named)))
 

@@ -128,6 +128,11 @@ def pull_error(error: RemoteError, reference: Reference) -> OrlopError:
     return RegistryFailed(str(error))
 
 
+def plain_error(error: RemoteError, _: Reference) -> OrlopError:
+    """A refusal in the registry's own words."""
+    return NotFoundThere(str(error)) if error.status == 404 else RegistryFailed(str(error))
+
+
 def next_link(header: str) -> str:
     """The URL of `Link: <...>; rel="next"`, "" when there is none."""
     found = re.search(r"<([^>]*)>\s*;[^,]*\brel=\"?next\"?", header)

@@ -94,8 +94,10 @@ def connect(site: Site, transport: Transport, *, push: bool) -> Repository:
     raise failed
 
 
-def describe(site: Site, transport: Transport) -> tuple[Repository, Fetched]:
-    """What the reference's tag or digest names, and where it was. Raises Docker's wording of what went wrong."""
+def describe(
+    site: Site, transport: Transport, worded: Callable[[RemoteError, Reference], OrlopError] = pull_error
+) -> tuple[Repository, Fetched]:
+    """What the reference's tag or digest names, and where it was. Raises what went wrong, a refusal as `worded`."""
     reference = site.reference.with_default_tag()
     failed: OrlopError | None = None
     for repository in repositories(site, transport, push=False):
@@ -104,7 +106,7 @@ def describe(site: Site, transport: Transport) -> tuple[Repository, Fetched]:
                 repository.ping()
             return repository, repository.manifest(reference.digest or reference.tag)
         except RemoteError as error:
-            failed = pull_error(error, reference)
+            failed = worded(error, reference)
             if not repository.endpoint.mirror and error.status < 500:
                 break  # the registry itself has answered: another way to it would say the same
         except (RegistryFailed, Corrupt) as error:
