@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from orlop.client.documents import Document
 
 BAR_WIDTH = 50
+USUAL_COLUMNS = 80
 BAR_FROM_COLUMNS = 110  # narrower terminals get the numbers alone
 
 
 def display(messages: "Iterable[Document]", descriptor: int = 1, aux: "Callable[[Document], None] | None" = None) -> None:
     """Show messages until their end. Raises Failure for an error among them."""
-    columns = posix.get_terminal_size(descriptor).columns if posix.isatty(descriptor) else 0
+    columns = _columns(descriptor)
     rows: dict[str, int] = {}
     for message in messages:
         problem = message.get("errorDetail") or ({"message": message["error"]} if message.get("error") else None)
@@ -33,6 +34,11 @@ def display(messages: "Iterable[Document]", descriptor: int = 1, aux: "Callable[
                 write(descriptor, line(message))
             continue
         write(descriptor, _in_place(message, rows, columns))
+
+
+def _columns(descriptor: int) -> int:
+    """The terminal's width (a usual one, when it does not say); 0 for what is no terminal."""
+    return (posix.get_terminal_size(descriptor).columns or USUAL_COLUMNS) if posix.isatty(descriptor) else 0
 
 
 def line(message: "Document") -> str:
@@ -76,7 +82,7 @@ class Transfer:
     """Bytes sent or written so far, on a terminal's line; nothing elsewhere."""
 
     def __init__(self, label: str, total: int = 0, descriptor: int = 2) -> None:
-        self._columns = posix.get_terminal_size(descriptor).columns if posix.isatty(descriptor) else 0
+        self._columns = _columns(descriptor)
         self._label, self._total, self._descriptor = label, total, descriptor
         self._done = self._shown = 0
 

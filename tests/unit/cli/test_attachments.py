@@ -22,12 +22,21 @@ def test_options_of_the_network() -> None:
     text = "name=back,alias=a,alias=b,ip=10.0.0.5,driver-opt=k=v,gw-priority=-1"
     assert wanted("--network", text) == (
         "back",
-        {"back": {"Aliases": ["a", "b"], "IPAMConfig": {"IPv4Address": "10.0.0.5"}, "DriverOpts": {"k": "v"}, "GwPriority": -1}},
+        {
+            "back": {
+                "Aliases": ["a", "b"],
+                "IPAMConfig": {"IPv4Address": "10.0.0.5"},
+                "DriverOpts": {"k": "v"},
+                "GwPriority": -1,
+            }
+        },
     )
 
 
 def test_old_options_are_the_first_networks() -> None:
-    mode, settings = wanted("--network", "one", "--network", "two", "--network-alias", "a", "--ip", "10.0.0.5", "--link", "db:d")
+    mode, settings = wanted(
+        "--network", "one", "--network", "two", "--network-alias", "a", "--ip", "10.0.0.5", "--link", "db:d"
+    )
     assert mode == "one"
     assert settings == {"one": {"Aliases": ["a"], "Links": ["db:d"], "IPAMConfig": {"IPv4Address": "10.0.0.5"}}, "two": {}}
 
@@ -38,7 +47,10 @@ def test_old_options_are_the_first_networks() -> None:
         (["--network", "one", "--network", "one"], 'network "one" is specified multiple times'),
         (["--network", "one", "--network", "host"], "cannot attach both user-defined and non-user-defined network-modes"),
         (["--network-alias", "a"], "network-scoped aliases are only supported for user-defined networks"),
-        (["--network", "name=one,alias=a", "--network-alias", "b"], "cannot specify both --network-alias and per-network alias"),
+        (
+            ["--network", "name=one,alias=a", "--network-alias", "b"],
+            "cannot specify both --network-alias and per-network alias",
+        ),
     ],
 )
 def test_contradictions(words: list[str], message: str) -> None:

@@ -18,14 +18,21 @@ from orlop.cli.mounts import absolute, parse_mount, split_volumes
             "type=bind,src=/a,dst=/b,bind-propagation=RSLAVE,bind-recursive=disabled",
             {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": {"Propagation": "rslave", "NonRecursive": True}},
         ),
-        ("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770", {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o1770}}),
+        (
+            "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770",
+            {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o1770}},
+        ),
         (
             "src=v,dst=/d,volume-nocopy,volume-opt=type=nfs,volume-label=a=b,volume-driver=x",
             {
                 "Type": "volume",
                 "Source": "v",
                 "Target": "/d",
-                "VolumeOptions": {"NoCopy": True, "Labels": {"a": "b"}, "DriverConfig": {"Name": "x", "Options": {"type": "nfs"}}},
+                "VolumeOptions": {
+                    "NoCopy": True,
+                    "Labels": {"a": "b"},
+                    "DriverConfig": {"Name": "x", "Options": {"type": "nfs"}},
+                },
             },
         ),
         ('src=v,"dst=/a,b"', {"Type": "volume", "Source": "v", "Target": "/a,b"}),

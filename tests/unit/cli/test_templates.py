@@ -64,7 +64,9 @@ def test_rendering(text: str, expected: str) -> None:
     assert Template(text).render(VALUE) == expected
 
 
-@pytest.mark.parametrize("text", ["{{.Name", "{{end}}", "{{if .Name}}x", "{{nosuch .Name}}", "{{.Name | }}", "{{(.Name}}", '{{"open}}', "{{.Name)}}"])
+@pytest.mark.parametrize(
+    "text", ["{{.Name", "{{end}}", "{{if .Name}}x", "{{nosuch .Name}}", "{{.Name | }}", "{{(.Name}}", '{{"open}}', "{{.Name)}}"]
+)
 def test_what_is_no_template(text: str) -> None:
     with pytest.raises(Failure, match="template parsing error: template") as caught:
         Template(text)

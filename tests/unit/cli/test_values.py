@@ -7,7 +7,17 @@ from orlop.cli.values import parse_bytes, parse_cpus, parse_duration, parse_ulim
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("0", 0), ("100", 100), ("1k", 1024), ("64m", 64 << 20), ("1.5g", 3 << 29), ("2GB", 2 << 30), ("1GiB", 1 << 30), ("5 mb", 5 << 20), ("7b", 7)],
+    [
+        ("0", 0),
+        ("100", 100),
+        ("1k", 1024),
+        ("64m", 64 << 20),
+        ("1.5g", 3 << 29),
+        ("2GB", 2 << 30),
+        ("1GiB", 1 << 30),
+        ("5 mb", 5 << 20),
+        ("7b", 7),
+    ],
 )
 def test_sizes(text: str, count: int) -> None:
     assert parse_bytes(text) == count
@@ -15,7 +25,13 @@ def test_sizes(text: str, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "invalid size: ''"), ("m", "invalid size: 'm'"), ("-1", "invalid size: '-1'"), ("1x", "invalid suffix: 'x'"), ("1.2.3m", "invalid size: '1.2.3m'")],
+    [
+        ("", "invalid size: ''"),
+        ("m", "invalid size: 'm'"),
+        ("-1", "invalid size: '-1'"),
+        ("1x", "invalid suffix: 'x'"),
+        ("1.2.3m", "invalid size: '1.2.3m'"),
+    ],
 )
 def test_what_is_no_size(text: str, message: str) -> None:
     with pytest.raises(ValueError, match="invalid") as caught:
@@ -25,7 +41,15 @@ def test_what_is_no_size(text: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "nanoseconds"),
-    [("0", 0), ("1s", 10**9), ("1.5s", 15 * 10**8), ("1h2m3s", 3723 * 10**9), ("500ms", 5 * 10**8), ("-2s", -2 * 10**9), ("3us", 3000)],
+    [
+        ("0", 0),
+        ("1s", 10**9),
+        ("1.5s", 15 * 10**8),
+        ("1h2m3s", 3723 * 10**9),
+        ("500ms", 5 * 10**8),
+        ("-2s", -2 * 10**9),
+        ("3us", 3000),
+    ],
 )
 def test_durations(text: str, nanoseconds: int) -> None:
     assert parse_duration(text) == nanoseconds

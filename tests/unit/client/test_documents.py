@@ -6,7 +6,7 @@ import pytest
 
 from orlop.client.documents import dumps, parse, parse_stream, pretty
 
-VALUE = {"a": [1, -2.5, True, None, "x\n\"é\u2028"], "b": {}, "c": [], "d": {"e": [{"f": 10**20}]}}
+VALUE = {"a": [1, -2.5, True, None, 'x\n"é\u2028'], "b": {}, "c": [], "d": {"e": [{"f": 10**20}]}}
 
 
 def test_what_is_written_the_standard_library_reads() -> None:

@@ -34,5 +34,5 @@ def test_it_connects() -> None:
 
 
 def test_who_does_not_listen_is_named() -> None:
-    with pytest.raises(Unreachable, match="tcp://127.0.0.1:1"):
+    with pytest.raises(Unreachable, match=r"tcp://127\.0\.0\.1:1"):
         dial_tcp("127.0.0.1:1", None)
