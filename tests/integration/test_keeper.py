@@ -322,9 +322,13 @@ def test_a_client_attached_before_the_start_misses_nothing(wall):
     async def story(isolation):
         client = await isolation.attach("a", **ALL)
         await isolation.start(wall.order("a", "sh", "-c", "echo 1; cat; echo 2 >&2", open_stdin=True, stdin_once=True))
-        await asyncio.get_running_loop().sock_sendall(client, b"typed\n" * 50_000)
-        client.shutdown(1)
-        assert frames(await read_all(client)) == (b"1\n" + b"typed\n" * 50_000, b"2\n")
+
+        async def type_in():
+            await asyncio.get_running_loop().sock_sendall(client, b"typed\n" * 50_000)
+            client.shutdown(1)
+
+        output, _ = await asyncio.gather(read_all(client), type_in())
+        assert frames(output) == (b"1\n" + b"typed\n" * 50_000, b"2\n")
         assert (await wall.ended("a")).exit_code == 0
         assert wall.log("a", "stdout") == "1\n" + "typed\n" * 50_000
 

@@ -103,6 +103,18 @@ def spawn(
 
 def start_ticks(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None when it is gone or a zombie. proc_pid_stat(5), field 22."""
+    fields = _stat(pid)
+    return None if not fields or fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def zombie_status(pid: int, ticks: int) -> int | None:
+    """The wait status of a process that has ended and that nobody has reaped yet; else None. proc_pid_stat(5), field 52."""
+    fields = _stat(pid)
+    return int(fields[49]) if fields and fields[0] == b"Z" and int(fields[19]) == ticks else None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields from the third on; none when the process is gone."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -110,9 +122,8 @@ def start_ticks(pid: int) -> int | None:
         finally:
             os.close(fd)
     except OSError:  # ENOENT; ESRCH when it goes while we read
-        return None
-    fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold spaces and brackets
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+        return []
+    return stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold spaces and brackets
 
 
 def identify(pid: int) -> Process:

@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 
-from orlop.kernel import syscalls
+from orlop.kernel import process, syscalls
 from orlop.kernel.cgroups import Cgroup, layout
 from orlop.kernel.terminal import set_size
 from orlop.runtime import holder as holding
@@ -78,8 +78,9 @@ class Keeper:
         self._watch_holder()
         children = holding.children_pipe()
         self._loop.watch(children, events.READ, lambda mask: self._on_child(children))
-        with open(f"{self._root}/keeper.pid", "w") as file:
+        with open(f"{self._root}/keeper.pid.new", "w") as file:
             file.write(f"{os.getpid()}\n")
+        os.rename(f"{self._root}/keeper.pid.new", f"{self._root}/keeper.pid")
         self._quit_if_idle()
         self._loop.run()
         for parent in sorted(self._layout.made, reverse=True):
@@ -324,8 +325,10 @@ class Keeper:
         return None
 
     def _find_status(self, ward: Ward, looks: int) -> None:
-        """The holder tells it, or the kernel once somebody has reaped the process; when nobody does, it stays unknown."""
+        """The holder tells it, or the kernel before or after somebody has reaped the process; or else it stays unknown."""
         status = self._statuses.pop(ward.key, None)
+        if status is None:
+            status = process.zombie_status(ward.pid, ward.document["ticks"])
         if status is None and ward.pidfd >= 0:
             status = syscalls.pidfd_wait_status(ward.pidfd)
         if status is None and looks < _MOST_LOOKS:

@@ -65,6 +65,8 @@ def test_identity_tells_a_process_from_another_with_its_pid():
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     assert process.wait_end(pidfd, 5)
     assert not process.is_alive(me), "a zombie does not live"
+    assert process.zombie_status(pid, me.start_ticks) == signal.SIGKILL
+    assert process.zombie_status(pid, me.start_ticks - 1) is None
     os.waitpid(pid, 0)
     os.close(pidfd)
     with pytest.raises(ProcessLookupError):
