@@ -1,7 +1,6 @@
 """Pull and push against Debian's docker-registry, judged by skopeo; and against a registry that misbehaves."""
 
 import asyncio
-import io
 import os
 import shutil
 import subprocess
@@ -19,8 +18,8 @@ from orlop.spec.image import ImageRecord
 from orlop.spec.progress import ProgressEvent
 from orlop.spec.registry import Credentials, RegistryOptions
 from support.image_engine import Library, library
-from support.registry import PASSWORD, USER, MadeImage, Registry, make_image, skopeo
-from support.rogue import Rogue
+from support.registry import PASSWORD, USER, MadeImage, Registry, make_image, skopeo, tar_of
+from support.rogue import Rogue, digest_of
 
 pytestmark = pytest.mark.root
 
@@ -146,7 +145,7 @@ def test_a_pull_tells_what_docker_tells(registry: Registry, made: MadeImage, tmp
 
 def test_layers_that_are_here_are_not_fetched_again(rogue: Any, tmp_path: Path) -> None:
     server = rogue()
-    base, top = _tar("base", RANDOM), _tar("top", b"x")
+    base, top = tar_of("base", RANDOM), tar_of("top", b"x")
     server.add_image("base", [base])
     server.add_image("both", [base, top])
 
@@ -161,9 +160,9 @@ def test_layers_that_are_here_are_not_fetched_again(rogue: Any, tmp_path: Path) 
 
 def test_two_pulls_at_once_fetch_a_layer_once(rogue: Any, tmp_path: Path) -> None:
     server = rogue()
-    base = _tar("base", RANDOM)
-    server.add_image("a", [base, _tar("a", b"a")])
-    server.add_image("b", [base, _tar("b", b"b")])
+    base = tar_of("base", RANDOM)
+    server.add_image("a", [base, tar_of("a", b"a")])
+    server.add_image("b", [base, tar_of("b", b"b")])
 
     async def story(opened: Library) -> None:
         pulls = (opened.tell(opened.images.pull(f"{server.address}/r:{tag}")) for tag in "ab")
@@ -189,13 +188,13 @@ def test_by_digest_and_all_tags(registry: Registry, made: MadeImage, tmp_path: P
 
 def test_an_index_gives_the_image_of_the_platform(rogue: Any, tmp_path: Path) -> None:
     server = rogue()
-    server.add_image("x", [_tar("x", b"amd64")])
-    arm = server.add_image("a", [_tar("a", b"arm64")], architecture="arm64")
+    server.add_image("x", [tar_of("x", b"amd64")])
+    arm = server.add_image("a", [tar_of("a", b"arm64")], architecture="arm64")
     server.add_index("both", {"linux/amd64": "x", "linux/arm64": "a", "unknown/unknown": "x"})
     reference = f"{server.address}/multi:both"
     record = pull(tmp_path / "arm", reference, platform="linux/arm64")
     assert (record.id, record.config.platform.architecture) == (arm, "arm64")
-    assert record.digests[0].endswith(_digest(server.manifests["both"][1])), "the digest is the index's"
+    assert record.digests[0].endswith(digest_of(server.manifests["both"][1])), "the digest is the index's"
     error = failure(tmp_path / "s390x", reference, platform="linux/s390x")
     assert error == "no matching manifest for linux/s390x in the manifest list entries"
 
@@ -240,7 +239,7 @@ def test_login(guarded: Registry, tmp_path: Path) -> None:
 
 def test_a_token_is_fetched_once_for_a_pull_of_one_layer(rogue: Any, tmp_path: Path) -> None:
     server = rogue(token="T")
-    server.add_image("1", [_tar("x", b"x")])
+    server.add_image("1", [tar_of("x", b"x")])
     assert pull(tmp_path, f"{server.address}/tokens:1").size
     paths = [path.partition("?")[0] for _, path, _ in server.requests]
     assert paths.count("/token") == 1
@@ -248,7 +247,7 @@ def test_a_token_is_fetched_once_for_a_pull_of_one_layer(rogue: Any, tmp_path: P
 
 def test_a_busy_registry_is_asked_again(rogue: Any, tmp_path: Path) -> None:
     server = rogue(busy=3)
-    server.add_image("1", [_tar("x", b"x")])
+    server.add_image("1", [tar_of("x", b"x")])
     assert pull(tmp_path, f"{server.address}/busy:1").size
     assert server.busy == 0
 
@@ -256,7 +255,7 @@ def test_a_busy_registry_is_asked_again(rogue: Any, tmp_path: Path) -> None:
 def test_credentials_stay_with_the_registry_that_redirects(rogue: Any, tmp_path: Path) -> None:
     store = rogue()
     server = rogue(token="T", redirect=f"http://{store.address}")
-    server.add_image("1", [_tar("x", b"x")], config={"Cmd": ["x"]})
+    server.add_image("1", [tar_of("x", b"x")], config={"Cmd": ["x"]})
     store.blobs = server.blobs
     pull(tmp_path, f"{server.address}/moved:1")
     assert len(store.requests) == 2
@@ -265,11 +264,11 @@ def test_credentials_stay_with_the_registry_that_redirects(rogue: Any, tmp_path:
 
 def test_a_mirror_is_asked_first_and_the_registry_when_it_fails(rogue: Any, tmp_path: Path) -> None:
     mirror, server = rogue(), rogue()
-    server.add_image("1", [_tar("x", b"x")])
+    server.add_image("1", [tar_of("x", b"x")])
     options = {"mirrors": {server.address: (f"http://{mirror.address}",)}}
     assert pull(tmp_path / "empty", f"{server.address}/a:1", **options).size
     assert mirror.requests
-    mirror.add_image("1", [_tar("x", b"x")])
+    mirror.add_image("1", [tar_of("x", b"x")])
     before = len(server.requests)
     assert pull(tmp_path / "full", f"{server.address}/a:1", **options).size
     assert len(server.requests) == before
@@ -280,7 +279,7 @@ def test_a_mirror_is_asked_first_and_the_registry_when_it_fails(rogue: Any, tmp_
 @pytest.mark.parametrize("ranges", [True, False])
 def test_broken_connections_within_a_pull(rogue: Any, tmp_path: Path, ranges: bool) -> None:
     server = rogue(break_after=2_000_000, breaks=1 if not ranges else 2, ranges=ranges)
-    server.add_image("1", [_tar("big", RANDOM + os.urandom(3 << 20))])
+    server.add_image("1", [tar_of("big", RANDOM + os.urandom(3 << 20))])
     record = pull(tmp_path, f"{server.address}/broken:1")
     (blob,) = [(digest, blob) for digest, blob in server.blobs.items() if len(blob) > 1 << 20]
     fetched = server.sent[blob[0]]
@@ -291,7 +290,7 @@ def test_broken_connections_within_a_pull(rogue: Any, tmp_path: Path, ranges: bo
 
 def test_a_pull_that_failed_is_taken_up_by_the_next(rogue: Any, tmp_path: Path) -> None:
     server = rogue(break_after=4_000_000, breaks=1, stall=True)
-    server.add_image("1", [_tar("big", RANDOM + os.urandom(3 << 20))])
+    server.add_image("1", [tar_of("big", RANDOM + os.urandom(3 << 20))])
     digest, blob = max(server.blobs.items(), key=lambda pair: len(pair[1]))
     reference, partial = f"{server.address}/again:1", tmp_path / "partial" / digest.replace(":", "-")
 
@@ -313,7 +312,7 @@ def test_a_pull_that_failed_is_taken_up_by_the_next(rogue: Any, tmp_path: Path) 
 
 def test_a_tampered_layer_is_refused_and_nothing_stays(rogue: Any, tmp_path: Path) -> None:
     server = rogue()
-    server.add_image("1", [_tar("good", b"good"), _tar("bad", RANDOM)])
+    server.add_image("1", [tar_of("good", b"good"), tar_of("bad", RANDOM)])
     server.tamper(max(server.blobs, key=lambda digest: len(server.blobs[digest])))
     assert failure(tmp_path, f"{server.address}/tampered:1")
     assert list((tmp_path / "partial").iterdir()) == []
@@ -321,13 +320,13 @@ def test_a_tampered_layer_is_refused_and_nothing_stays(rogue: Any, tmp_path: Pat
 
 def test_a_layer_that_is_not_the_one_the_config_names(rogue: Any, tmp_path: Path) -> None:
     server = rogue()
-    server.add_image("1", [_tar("x", b"x")], rootfs={"type": "layers", "diff_ids": ["sha256:" + "0" * 64]})
+    server.add_image("1", [tar_of("x", b"x")], rootfs={"type": "layers", "diff_ids": ["sha256:" + "0" * 64]})
     assert "wrong diff id calculated on extraction" in failure(tmp_path, f"{server.address}/wrong:1")
 
 
 def test_documents_that_lie_are_refused(rogue: Any, tmp_path: Path) -> None:
     server = rogue()
-    server.add_image("1", [_tar("x", b"x")], rootfs={"type": "layers", "diff_ids": []})
+    server.add_image("1", [tar_of("x", b"x")], rootfs={"type": "layers", "diff_ids": []})
     assert failure(tmp_path, f"{server.address}/lies:1") == "layers from manifest don't match image configuration"
     server.manifests["2"] = ("application/vnd.docker.distribution.manifest.v1+prettyjws", b'{"schemaVersion": 1}')
     assert "schema 1 is not supported" in failure(tmp_path, f"{server.address}/lies:2")
@@ -335,7 +334,7 @@ def test_documents_that_lie_are_refused(rogue: Any, tmp_path: Path) -> None:
     server.manifests[digest] = server.manifests["1"]
     with pytest.raises(Corrupt, match="manifest verification failed for digest"):
         pull(tmp_path, f"{server.address}/lies@{digest}")
-    server.add_image("3", [_tar("x", b"x")], os="windows")
+    server.add_image("3", [tar_of("x", b"x")], os="windows")
     assert 'operating system "windows" cannot be used' in failure(tmp_path, f"{server.address}/lies:3")
 
 
@@ -367,7 +366,7 @@ def test_what_we_push_skopeo_reads(registry: Registry, made: MadeImage, tmp_path
             for name in archive.getnames()
             if name.endswith(".tar") and archive.getmember(name).isfile()
         ]  # type: ignore[union-attr]
-    assert {_digest(layer) for layer in layers} == set(made.diff_ids), "skopeo unpacked exactly our layers"
+    assert {digest_of(layer) for layer in layers} == set(made.diff_ids), "skopeo unpacked exactly our layers"
 
 
 def test_an_image_that_was_pulled_goes_back_byte_for_byte(registry: Registry, made: MadeImage, tmp_path: Path) -> None:
@@ -508,7 +507,7 @@ def test_plain_http_only_where_it_is_allowed(outside: str, made: MadeImage, tmp_
 
 def test_a_proxy_of_the_environment(outside: str, rogue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy = rogue()  # answers for any host: it is asked with the whole URL
-    proxy.add_image("1", [_tar("x", b"x")])
+    proxy.add_image("1", [tar_of("x", b"x")])
     monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
     assert pull(tmp_path / "proxied", f"{outside}:1/a:1", insecure=(outside,)).size
     monkeypatch.setenv("NO_PROXY", outside)
@@ -528,18 +527,3 @@ async def _load(opened: Library, archive: Path) -> None:
         yield archive.read_bytes()
 
     await opened.tell(opened.images.load(body()))
-
-
-def _tar(name: str, content: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo(name)
-        entry.size = len(content)
-        archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def _digest(content: bytes) -> str:
-    import hashlib
-
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

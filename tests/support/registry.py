@@ -117,6 +117,11 @@ def make_image(
     return MadeImage(_digest(config), diff_ids, path)
 
 
+def tar_of(name: str, content: bytes) -> bytes:
+    """A tar of one file."""
+    return _layer({name: content})
+
+
 def _layer(files: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
