@@ -123,7 +123,8 @@ async def bootstrap(engine: Engine, request: Request) -> Reply:
     if not name:
         raise InvalidArgument("no image is named: use name=debian:bookworm")
     packages = tuple(request.queries.get("package", ()))
-    return await streams.progress(engine.images.bootstrap(name, variant=request.query("variant"), packages=packages))
+    story = engine.images.bootstrap(name, variant=request.query("variant"), packages=packages, tag=request.query("tag"))
+    return await streams.progress(story)
 
 
 async def distribution(engine: Engine, request: Request) -> Response:

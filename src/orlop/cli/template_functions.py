@@ -70,8 +70,8 @@ def field_of(value: "Any", name: str, path: str) -> "Any":
         return value[name]
     if isinstance(value, dict):
         found = value.get(name, MISSING)
-        if found is MISSING and name.isupper():  # Go's fields say ID where its JSON says Id
-            found = value.get(name.capitalize(), MISSING)
+        if found is MISSING and name[:1].isupper():  # Go's fields say ID and APIVersion where its JSON says Id and ApiVersion
+            found = next((value[key] for key in value if key.lower() == name.lower()), MISSING)
         if found is MISSING:
             found = OMITTED.get(name, MISSING)
         if found is MISSING:

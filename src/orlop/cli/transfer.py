@@ -1,7 +1,5 @@
 """Images in and out: pull, push, load, save, import, bootstrap."""
 
-import posix
-
 from orlop.cli.command import Command
 from orlop.cli.names import image_reference
 from orlop.cli.progress import Transfer, display
@@ -90,12 +88,8 @@ def load(session: "Session", arguments: "Arguments") -> int:
     if not path and is_terminal(0):
         raise Failure("requested load from stdin, but stdin is empty")
     descriptor = open_file(path) if path else 0
-    total = posix.fstat(descriptor).st_size if path else 0
     quiet = arguments.flag("quiet") or not is_terminal(1)
-    pieces: Iterable[bytes] = read_pieces(descriptor)
-    if not quiet:
-        pieces = Transfer("Sending archive", total).watch(pieces)
-    response = images.load(session.client, pieces, quiet=quiet, platform=_platform_json(arguments))
+    response = images.load(session.client, read_pieces(descriptor), quiet=quiet, platform=_platform_json(arguments))
     if response.headers.get("content-type", "").startswith("application/json"):
         display(response.documents())
     else:
@@ -151,8 +145,9 @@ def import_(session: "Session", arguments: "Arguments") -> int:
 
 def bootstrap(session: "Session", arguments: "Arguments") -> int:
     response = images.bootstrap(
-        session.client, arguments.words[0], variant=arguments.text("variant"), packages=arguments.many("package")
-    )
+        session.client, arguments.words[0], variant=arguments.text("variant"), packages=arguments.many("package"),
+        tag=arguments.text("tag"),
+    )  # fmt: skip
     _show(response, quiet=arguments.flag("quiet"))
     return 0
 
@@ -237,12 +232,13 @@ COMMANDS = {
         (
             ("package", "", "list", "Add a package of the distribution (may be repeated)"),
             ("quiet", "q", "bool", "Suppress verbose output"),
+            ("tag", "t", "string", "Name of the image, if another than NAME"),
             ("variant", "", "string", "How much of the distribution: minbase, essential, important, …"),
         ),
         details="debian:SUITE is made by mmdebstrap from the mirrors of this host's apt; busybox from Debian's busybox-static.",
         examples=(
             "orlop image bootstrap busybox",
-            "orlop image bootstrap debian:bookworm --variant minbase --package nginx-light --package ca-certificates",
+            "orlop image bootstrap debian:bookworm --variant minbase --package nginx-light --tag web:1",
         ),
     ),
 }

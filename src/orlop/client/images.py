@@ -87,10 +87,10 @@ def search(
     return documents
 
 
-def bootstrap(client: "Client", name: str, *, variant: str, packages: list[str]) -> "Response":
+def bootstrap(client: "Client", name: str, *, variant: str, packages: list[str], tag: str) -> "Response":
     """Orlop's own: an image made from the host's distribution. A stream of progress documents."""
     words = "".join(f"&package={quote(package)}" for package in packages)
-    return client.stream("POST", f"/orlop/images/bootstrap{query({'name': name, 'variant': variant})}{words}", b"")
+    return client.stream("POST", f"/orlop/images/bootstrap{query({'name': name, 'variant': variant, 'tag': tag})}{words}", b"")
 
 
 def registry_auth(auth: str) -> str:

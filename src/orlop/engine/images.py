@@ -219,12 +219,14 @@ class Images:
         args = {"url": full, "options": to_plain(self._registries)}
         return await self._parts.workers.run("layer.download", args, progress=_progress_of(tell))
 
-    def bootstrap(self, name: str, *, variant: str = "", packages: tuple[str, ...] = ()) -> AsyncIterator[ProgressEvent]:
-        """A base image from the distribution's own packages: debian:SUITE, or busybox."""
-        wanted = parse_reference(name).with_default_tag()
+    def bootstrap(
+        self, name: str, *, variant: str = "", packages: tuple[str, ...] = (), tag: str = ""
+    ) -> AsyncIterator[ProgressEvent]:
+        """A base image from the distribution's own packages: debian:SUITE, or busybox. `tag`: a name of its own."""
+        wanted = parse_reference(tag or name).with_default_tag()
 
         async def story(tell: Tell) -> None:
-            args = {"name": name, "variant": variant, "packages": builtins.list(packages)}
+            args = {"name": name, "variant": variant, "packages": builtins.list(packages), "tag": str(wanted)}
             record = await self._adoption.adopt("image.bootstrap", args, _progress_of(tell))
             self._emit("import", record, record.id)
             tell(ProgressEvent(status=f"Digest: {record.manifest}"))

@@ -50,7 +50,9 @@ def bootstrap_image(args: Args, progress: Progress, fds: Fds) -> Any:
     """{name, variant, packages} -> ImageArrival."""
     from orlop.storage.bootstrap import bootstrap
 
-    return to_plain(bootstrap(_store(args), args["name"], args["variant"], tuple(args["packages"]), progress))
+    return to_plain(
+        bootstrap(_store(args), args["name"], args["variant"], tuple(args["packages"]), progress, tag=args["tag"])
+    )
 
 
 def arrive_image(args: Args, progress: Progress, fds: Fds) -> Any:

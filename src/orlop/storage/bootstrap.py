@@ -53,8 +53,10 @@ class _Base:
     created_by: str
 
 
-def bootstrap(store: Store, name: str, variant: str, packages: Sequence[str], progress: Progress) -> ImageArrival:
-    """Make the image `debian:SUITE` or `busybox`, under that name.
+def bootstrap(
+    store: Store, name: str, variant: str, packages: Sequence[str], progress: Progress, *, tag: str = ""
+) -> ImageArrival:
+    """Make the image `debian:SUITE` or `busybox`, under that name or the name `tag`.
 
     Raises InvalidArgument; Unavailable (a tool is missing, no mirror answers); OSError. Then nothing is left.
     """
@@ -75,7 +77,7 @@ def bootstrap(store: Store, name: str, variant: str, packages: Sequence[str], pr
         created=created,
     )
     progress({"status": "Complete", "id": reference.tag})
-    return arrive(store.content, (layer,), encode_config(config), names=(str(reference),))
+    return arrive(store.content, (layer,), encode_config(config), names=(tag or str(reference),))
 
 
 def _base(name: str, tag: str, variant: str, packages: Sequence[str], progress: Progress) -> _Base:
