@@ -54,7 +54,7 @@ def _in_place(message: "Document", rows: dict[str, int], columns: int) -> str:
     name = message.get("id")
     if not name or "progressDetail" not in message:
         rows.clear()
-        return line(message).replace("\n", "\r\n") if message.get("stream") else line(message)
+        return line(message)
     text = f"{name}: {message.get('status', '')} {bar(message.get('progressDetail') or {}, columns)}"[: columns - 1]
     if name not in rows:
         rows[name] = len(rows)

@@ -157,7 +157,8 @@ def _write(root: int, parent: int, name: str, entry: Entry, source: Source, rena
         _make_file(parent, base, entry, source)
     elif entry.kind in b"346":
         kinds = {b"3": 0o020000, b"4": 0o060000, b"6": 0o010000}
-        posix.mknod(base, kinds[entry.kind] | entry.mode, entry.device, dir_fd=parent)
+        posix.mknod(base, kinds[entry.kind] | 0o600, entry.device, dir_fd=parent)
+        posix.chmod(base, entry.mode & 0o7777, dir_fd=parent)  # whatever the umask
 
 
 def _make_directory(parent: int, base: str, mode: int) -> None:

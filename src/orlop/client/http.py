@@ -78,28 +78,25 @@ def dial_unix(path: str) -> "Stream":
 
 
 class Connection:
-    """One connection and what was received on it but not yet read."""
+    """One connection, what was received on it but not yet read, and the request body that is still to be sent."""
 
     def __init__(self, stream: "Stream") -> None:
         self.stream = stream
         self.received = b""
         self.asked_head = False  # the answer to HEAD has the headers of a body, but none
+        self._upload: Iterator[bytes] | None = None
+        self._pending = b""
 
     def send(self, head: str, body: "Body") -> None:
-        """Send one request. A server that answers before it has read all of the body is not an error here."""
+        """Send one request. A body that is not there as a whole is sent while the answer is read."""
         self.asked_head = head.startswith("HEAD ")
         if body is None or isinstance(body, bytes):
             length = "" if body is None else f"Content-Length: {len(body)}\r\n"
             self._send(f"{head}{length}\r\n".encode("latin-1") + (body or b""))
             return
         self._send(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode("latin-1"))
-        try:
-            for piece in body:
-                if piece:
-                    self.stream.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
-            self.stream.sendall(b"0\r\n\r\n")
-        except (BrokenPipeError, ConnectionResetError):
-            return  # its answer, if there is one, tells why
+        self._upload = _chunked(body)
+        self.stream.setblocking(False)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -113,9 +110,37 @@ class Connection:
             data, self.received = self.received, b""
             return data
         try:
-            return self.stream.recv(RECEIVE_BYTES)
+            return self._exchange() if self._upload else self.stream.recv(RECEIVE_BYTES)
         except OSError as error:
             raise Unreachable(f"error during connect: {error.strerror}", error) from error
+
+    def _exchange(self) -> bytes:
+        """Send the body until an answer comes: neither side may wait for the other for ever."""
+        from select import POLLIN, POLLOUT, poll
+
+        poller = poll()
+        poller.register(self.stream.fileno(), POLLIN | POLLOUT)
+        while self._upload:
+            ((_, events),) = poller.poll()
+            try:
+                if events & ~POLLOUT:
+                    return self.stream.recv(RECEIVE_BYTES)
+                self._send_some(self._upload)
+            except OSError as error:
+                if isinstance(error, (BrokenPipeError, ConnectionResetError)):
+                    self._upload = None  # its answer, if there is one, tells why
+                elif not _would_block(error):
+                    raise
+        self.stream.setblocking(True)
+        return self.stream.recv(RECEIVE_BYTES)
+
+    def _send_some(self, upload: "Iterator[bytes]") -> None:
+        if not self._pending:
+            self._pending = next(upload, b"")
+            if not self._pending:
+                self._upload = None
+                return
+        self._pending = self._pending[self.stream.send(self._pending) :]
 
     def receive_at_most(self, count: int) -> bytes:
         data = self.receive()
@@ -151,6 +176,14 @@ class Connection:
         if status >= 400:
             raise ApiError(status, _message(status_line, response.read()))
         return response
+
+
+def _chunked(body: "Iterable[bytes]") -> "Iterator[bytes]":
+    """A body in HTTP's chunks, with the last and empty one."""
+    for piece in body:
+        if piece:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
 
 
 class Response:

@@ -123,12 +123,29 @@ def test_an_upload_is_chunked_and_an_early_refusal_is_read() -> None:
     thread.join()
 
 
-def test_an_upload_arrives_in_chunks() -> None:
-    server = Server(answer(b""))
-    Client(server.dial).stream("PUT", "/x", iter([b"abc", b"", b"de"])).read()
-    head, _, body = server.received().partition(b"\r\n\r\n")
+def test_an_upload_is_sent_while_the_answer_comes() -> None:
+    """The other side tells its progress for every piece, more than a socket holds: nobody may wait for ever."""
+    ours, theirs = socket.socketpair()
+    got = b""
+    progress = b'{"status":"' + b"x" * 2000 + b'"}\n'
+
+    def serve() -> None:
+        nonlocal got
+        theirs.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not got.endswith(b"\r\n0\r\n\r\n"):
+            got += theirs.recv(1 << 16)
+            theirs.sendall(progress)
+        theirs.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    answer = Client(lambda: ours).stream("PUT", "/x", iter([b"abc", b"", *[bytes(1 << 16)] * 300]))
+    assert all(document["status"] == "x" * 2000 for document in answer.documents())
+    thread.join()
+    head, _, body = got.partition(b"\r\n\r\n")
     assert b"Transfer-Encoding: chunked" in head
-    assert body == b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    assert body.startswith(b"3\r\nabc\r\n10000\r\n\0")
+    assert len(body) == len(b"3\r\nabc\r\n") + 300 * (len(b"10000\r\n\r\n") + (1 << 16)) + len(b"0\r\n\r\n")
 
 
 def test_hijacking_keeps_what_came_with_the_head_and_ends_input_alone() -> None:
