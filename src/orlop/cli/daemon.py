@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.client.http import Stream
 
-START_SECONDS = 20.0
+START_SECONDS, GRACE_SECONDS = 20.0, 1.0
 POLL_SECONDS = 0.01
 LOG = "/run/orlop/orlopd.log"
 
@@ -27,15 +27,17 @@ def revive(session: "Session", path: str, error: OSError) -> "Stream":
     if not absent or path != DEFAULT_SOCKET or posix.geteuid() != 0 or not daemon:
         raise Unreachable(f"Cannot connect to the Orlop daemon at unix://{path}. Is the orlopd daemon running?", error)
     session.warn("Starting the Orlop daemon ...\n")
-    child = _spawn(daemon)
+    child: int | None = _spawn(daemon)
     deadline = monotonic() + START_SECONDS
     while monotonic() < deadline:
         try:
             return dial_unix(path)
         except OSError:
             sleep(POLL_SECONDS)
-        if posix.waitpid(child, posix.WNOHANG)[0]:
-            raise Unreachable(f"Cannot start the Orlop daemon: {_last_line()}", error)
+        if child and posix.waitpid(child, posix.WNOHANG)[0]:
+            child, deadline = None, monotonic() + GRACE_SECONDS  # another one may just be starting, started by another command
+    if child is None:
+        raise Unreachable(f"Cannot start the Orlop daemon: {_last_line()}", error)
     raise Unreachable(f"The Orlop daemon does not answer at unix://{path} after {START_SECONDS:.0f} s; see {LOG}", error)
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from orlop.client.tcp import TlsFiles
 
 DEFAULT_SOCKET = "/run/orlop/orlop.sock"
-TLS_OPTIONS = {"ca": "cacert", "cert": "cert", "key": "key"}
 
 
 class Failure(Exception):
@@ -108,11 +107,12 @@ class Session:
         if not verify and not (self.options and self.options.flag("tls")):
             return None
         directory = environment("DOCKER_CERT_PATH") or self.configuration_directory
-        paths = [
-            (self.options.text(f"tls{TLS_OPTIONS[name]}") if self.options else "") or f"{directory}/{name}.pem"
-            for name in ("ca", "cert", "key")
-        ]
-        return TlsFiles(*paths, verify=verify)
+        named = [self.options.text(f"tls{name}") if self.options else "" for name in ("cacert", "cert", "key")]
+        usual = [f"{directory}/{name}.pem" for name in ("ca", "cert", "key")]
+        authority, certificate, key = (given or default for given, default in zip(named, usual, strict=True))
+        if not any(named[1:]) and not posix.access(certificate, posix.R_OK):
+            certificate = key = ""  # the daemon may not ask who we are
+        return TlsFiles(authority, certificate, key, verify=verify)
 
 
 def _full_address(text: str) -> str:

@@ -65,7 +65,18 @@ def _secure(stream: RawSocket, host: str, tls: TlsFiles) -> "Stream":
     import socket
     import ssl
 
+    for path in (tls.authority if tls.verify else "", tls.certificate, tls.key):
+        _check_readable(path)
     context = ssl.create_default_context(cafile=tls.authority) if tls.verify else ssl._create_unverified_context()
     if tls.certificate:
         context.load_cert_chain(tls.certificate, tls.key)
     return context.wrap_socket(socket.socket(fileno=stream.detach()), server_hostname=host)
+
+
+def _check_readable(path: str) -> None:
+    """Raise Unreachable, naming the file (`ssl` would not)."""
+    if path:
+        try:
+            open(path, "rb").close()
+        except OSError as error:
+            raise Unreachable(f"could not read TLS file {path}: {(error.strerror or '').lower()}", error) from error
