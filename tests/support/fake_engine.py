@@ -163,6 +163,9 @@ class Containers:
                 return one
         raise NotFound("container", ref)
 
+    def link_names(self) -> dict[str, list[str]]:
+        return {}
+
     def list(self, *, all: bool = False, limit: int = 0, filters: Any = None) -> list[ContainerRecord]:
         self.calls.append(("list", (all, limit, filters)))
         return [one for one in self.records.values() if all or one.status is Status.RUNNING]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from orlop.api import decode, encode_container, streams
@@ -40,23 +40,29 @@ def listed(engine: Engine, request: Request) -> Reply | Awaitable[Reply]:
     records = engine.containers.list(all=flag(request, "all"), limit=max(limit, 0), filters=wanted)
     if flag(request, "size"):
         return _listed_with_sizes(engine, records)
-    names: dict[tuple[str, str], str] = {}
-    return json([_summary(engine, record, names) for record in records])
+    summary = _summarise(engine)
+    return json([summary(record) for record in records])
 
 
-def _summary(
-    engine: Engine, record: ContainerRecord, names: dict[tuple[str, str], str], sizes: tuple[int, int] | None = None
-) -> dict[str, Any]:
-    key = (record.spec.image, record.image_id)
-    if key not in names:
-        names[key] = image_name(engine, record)
-    return encode_container.summary(record, image=names[key], sizes=sizes)
+def _summarise(engine: Engine) -> Callable[..., dict[str, Any]]:
+    """What makes the entries of one list: it looks each image's name up once."""
+    images: dict[tuple[str, str], str] = {}
+    links = engine.containers.link_names()
+
+    def summary(record: ContainerRecord, sizes: tuple[int, int] | None = None) -> dict[str, Any]:
+        key = (record.spec.image, record.image_id)
+        if key not in images:
+            images[key] = image_name(engine, record)
+        also = (*links.get(record.name, ()), *links.get(record.id, ())) if links else ()
+        return encode_container.summary(record, image=images[key], sizes=sizes, also_named=also)
+
+    return summary
 
 
 async def _listed_with_sizes(engine: Engine, records: list[ContainerRecord]) -> Response:
     sizes = await asyncio.gather(*(engine.containers.size(record) for record in records))
-    names: dict[tuple[str, str], str] = {}
-    return json([_summary(engine, record, names, size) for record, size in zip(records, sizes, strict=True)])
+    summary = _summarise(engine)
+    return json([summary(record, size) for record, size in zip(records, sizes, strict=True)])
 
 
 async def create(engine: Engine, request: Request) -> Response:

@@ -108,8 +108,16 @@ def host_config(record: ContainerRecord) -> dict[str, Any]:
     for key, default in (("MaskedPaths", MASKED_PATHS), ("ReadonlyPaths", READONLY_PATHS)):
         if shown[key] is None and not spec.privileged:
             shown[key] = list(default)
+    if spec.links:
+        shown["Links"] = [_link(text, record.name) for text in spec.links]
     optional = write(HOST_OPTIONAL, spec)
     return shown | {key: value for key, value in optional.items() if value is not None and value != ""}
+
+
+def _link(text: str, name: str) -> str:
+    """ "db:alias" of the container web as Docker shows it: /db:/web/alias."""
+    target, _, alias = text.removeprefix("/").partition(":")
+    return f"/{target}:/{name}/{alias or target}"
 
 
 def config(record: ContainerRecord) -> dict[str, Any]:
@@ -187,12 +195,17 @@ def _ports(record: ContainerRecord) -> dict[str, Any]:
 
 
 def summary(
-    record: ContainerRecord, *, image: str, now_ns: int | None = None, sizes: tuple[int, int] | None = None
+    record: ContainerRecord,
+    *,
+    image: str,
+    now_ns: int | None = None,
+    sizes: tuple[int, int] | None = None,
+    also_named: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """One entry of GET /containers/json. `image`: what the container's image is called now."""
+    """One entry of GET /containers/json. `image`: what its image is called now; `also_named`: by those that link to it."""
     shown: dict[str, Any] = {
         "Id": record.id,
-        "Names": [f"/{record.name}"],
+        "Names": [f"/{record.name}", *also_named],
         "Image": image,
         "ImageID": record.image_id,
         "Command": _command(record),

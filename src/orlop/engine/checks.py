@@ -51,7 +51,6 @@ def _check_supported(spec: ContainerSpec) -> None:
         f"runtime {spec.runtime}": spec.runtime not in ("", "orlop", "runc", "io.containerd.runc.v2"),
         f"--userns {spec.user_namespace_mode}": spec.user_namespace_mode not in ("", "host"),
         f"--storage-opt {next(iter(spec.storage_options), '')}": bool(spec.storage_options),
-        f"--volume-driver {spec.volume_driver}": spec.volume_driver not in ("", "local"),
     }
     for option, is_refused in refused.items():
         if is_refused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from orlop.engine.defaults import merge_process
@@ -10,7 +10,7 @@ from orlop.engine.parts import Parts
 from orlop.engine.roster import Container
 from orlop.spec.changes import apply_changes
 from orlop.spec.container import ContainerRecord, ProcessDefaults, Status
-from orlop.spec.errors import Conflict, InvalidArgument, NotSupported
+from orlop.spec.errors import Conflict, InvalidArgument, NotFound, NotSupported
 from orlop.spec.image import Digest, History, ImageConfig, ImageRecord, chain_ids
 from orlop.spec.image_json import encode_config
 from orlop.spec.reference import Reference, parse_reference
@@ -71,8 +71,9 @@ class Commit:
         chains = chain_ids(image.config.diff_ids)
         async with container.lock, AsyncExitStack() as thaw:
             if pause and container.record.status is Status.RUNNING:
-                await self._parts.isolation.pause(record.id)
-                thaw.push_async_callback(self._parts.isolation.resume, record.id)
+                with suppress(NotFound):  # it has just ended
+                    await self._parts.isolation.pause(record.id)
+                    thaw.push_async_callback(self._parts.isolation.resume, record.id)
             arguments = {"key": record.snapshot, "parent": chains[-1] if chains else ""}
             layer: dict[str, Any] = await self._parts.workers.run("layer.commit", arguments)
         return layer

@@ -14,7 +14,9 @@ from orlop.engine.creation import Creation
 from orlop.engine.execs import Execs
 from orlop.engine.filters import Filters
 from orlop.engine.health import HealthMonitor
+from orlop.engine.isolation import while_running
 from orlop.engine.lifecycle import Lifecycle
+from orlop.engine.links import names_by_links
 from orlop.engine.listing import select
 from orlop.engine.logs import read_log
 from orlop.engine.names import check_name
@@ -62,6 +64,10 @@ class Containers:
             found.add(one := waiting.pop())
             waiting += [child.id for child in self._parts.images.children(one) if child.id not in found]
         return frozenset(found)
+
+    def link_names(self) -> Mapping[str, builtins.list[str]]:
+        """What containers are called by those that link to them, by the name that the links use."""
+        return names_by_links(self._roster.records())
 
     def paths(self, record: ContainerRecord) -> Mapping[str, str]:
         """Where its files are: resolv_conf, hostname, hosts, log, sandbox; "" for what it does not have."""
@@ -153,7 +159,8 @@ class Containers:
         container = self._roster.get(reference)
         if container.record.status not in LIVE:
             raise Conflict(f"container {container.record.id} is not running")
-        await self._parts.isolation.resize(container.record.id, rows, columns)
+        with while_running(container.record.id):
+            await self._parts.isolation.resize(container.record.id, rows, columns)
         size = {"height": str(rows), "width": str(columns)}
         self._parts.events.container("resize", container.record, **size)
 
@@ -195,7 +202,8 @@ class Containers:
         record = self._roster.get(reference).record
         if record.status not in LIVE:
             raise Conflict(f"container {record.id} is not running")
-        reading = await self._parts.isolation.stats(record.id)
+        with while_running(record.id):
+            reading = await self._parts.isolation.stats(record.id)
         return replace(reading, networks=await self._parts.networks.statistics(record.id))
 
     async def changes(self, reference: str) -> builtins.list[Change]:

@@ -41,7 +41,9 @@ class Creation:
         container = self._parts.roster.add(record)
         async with container.lock, AsyncExitStack() as undo:
             undo.callback(self._parts.roster.delete, container)
-            await self._furnish(record, image, undo)
+            furnished = await self._furnish(record, image, undo)
+            if furnished != record:
+                self._parts.roster.save(container, furnished)
             undo.pop_all()
         self._parts.events.container("create", record)
         return record.id, warnings
@@ -141,8 +143,8 @@ class Creation:
         network = self._parts.networks.find(reference)
         return network.spec.name if network else reference
 
-    async def _furnish(self, record: ContainerRecord, image: ImageRecord | None, undo: AsyncExitStack) -> None:
-        """Make the snapshot, the directory and the volumes."""
+    async def _furnish(self, record: ContainerRecord, image: ImageRecord | None, undo: AsyncExitStack) -> ContainerRecord:
+        """Make the snapshot, the directory and the volumes; the record with the volumes' paths."""
         homes = self._parts.homes
         undo.callback(homes.remove, record.id)
         homes.make(record.id)
@@ -151,15 +153,14 @@ class Creation:
             undo.callback(self._parts.snapshots.remove, record.snapshot)
             parent = chains[-1] if (chains := chain_ids(image.config.diff_ids)) else ""
             await prepare_snapshot(self._parts, record.snapshot, parent)
-        for point in record.mounts:
-            if point.kind == "volume":
-                await self._volume(record, point, undo)
+        points = [await self._volume(record, point, undo) if point.kind == "volume" else point for point in record.mounts]
+        return replace(record, mounts=tuple(points))
 
     async def _stock(self) -> None:
         """In idle time: make ready what the next containers need."""
         self._parts.homes.stock()
 
-    async def _volume(self, record: ContainerRecord, point: MountPoint, undo: AsyncExitStack) -> None:
+    async def _volume(self, record: ContainerRecord, point: MountPoint, undo: AsyncExitStack) -> MountPoint:
         """Make the volume if it does not exist, and fill an empty one with what the image has at that place."""
         volumes, mount = self._parts.volumes, point.spec
         volume = volumes.find(point.name)
@@ -177,6 +178,7 @@ class Creation:
             mounts = [[one.fstype, one.source, list(one.options)] for one in self._parts.snapshots.mounts(record.snapshot)]
             arguments = {"mounts": mounts, "path": point.target, "destination": volume.mountpoint}
             await self._parts.workers.run("volume.copy_up", arguments)
+        return replace(point, source=volume.mountpoint)
 
 
 async def prepare_snapshot(parts: Parts, key: str, parent: str) -> None:

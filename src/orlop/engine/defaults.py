@@ -42,11 +42,13 @@ def merge_process(asked: ProcessDefaults, image: ProcessDefaults) -> ProcessDefa
 
 
 def merge_env(base: Iterable[str], over: Iterable[str]) -> tuple[str, ...]:
-    """Variables of `base`, replaced by name where `over` has them, then the rest of `over`. `NAME` without = removes it."""
+    """Variables of `base`, replaced by name where `over` has them, then the rest of `over`.
+
+    `NAME` without = stays as a word that takes the variable away when the process starts.
+    """
     changed = {variable.partition("=")[0]: variable for variable in over}
     kept = {variable.partition("=")[0]: variable for variable in base}
-    merged = {**kept, **changed}
-    return tuple(variable for variable in merged.values() if "=" in variable)
+    return tuple({**kept, **changed}.values())
 
 
 def merge_health(asked: HealthSpec | None, image: HealthSpec | None) -> HealthSpec | None:

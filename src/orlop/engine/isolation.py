@@ -1,12 +1,23 @@
 """The wall, as the engine sees it. `runtime` (namespaces) implements it; later `vm` (a hypervisor) does too."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from orlop.spec.container import Process, Stats
+from orlop.spec.errors import Conflict, NotFound
 from orlop.spec.isolation import ExecOrder, Exit, Living, StartOrder
 from orlop.spec.resources import Resources
+
+
+@contextmanager
+def while_running(container_id: str) -> Iterator[None]:
+    """A verb on what runs: that it has just ended, and the wall knows before we do, is told as if we knew. Raises Conflict."""
+    try:
+        yield
+    except NotFound as error:
+        raise Conflict(f"container {container_id} is not running") from error
 
 
 class Isolation(Protocol):

@@ -9,13 +9,14 @@ from orlop.engine import restart
 from orlop.engine.checks import signal_number
 from orlop.engine.execs import Execs
 from orlop.engine.health import HealthMonitor
+from orlop.engine.isolation import while_running
 from orlop.engine.orders import Orders
 from orlop.engine.parts import Parts
 from orlop.engine.removal import Removal
 from orlop.engine.roster import Container
 from orlop.engine.sandbox import Sandboxes
 from orlop.spec.container import LIVE, ContainerRecord, Process, Status
-from orlop.spec.errors import Conflict, NotFound, NotModified, OrlopError, StartFailed, Unavailable
+from orlop.spec.errors import Conflict, NotFound, NotModified, OrlopError, StartFailed, Unavailable, in_words
 from orlop.spec.isolation import Exit
 from orlop.spec.streams import WaitResult
 
@@ -84,7 +85,7 @@ class Lifecycle:
         self._save(
             container,
             replace(
-                record, status=Status.CREATED if never_ran else Status.EXITED, init=None, error=str(error), exit_code=code,
+                record, status=Status.CREATED if never_ran else Status.EXITED, init=None, error=in_words(error), exit_code=code,
                 finished_ns=record.finished_ns if never_ran else record.finished_ns or self._parts.clock(),
             ),
         )  # fmt: skip
@@ -119,9 +120,9 @@ class Lifecycle:
         record = _with_end(before, exit)
         try:
             record = await self._sandboxes.leave(record)
+            await self._orders.leave_volumes(record)
         except (OrlopError, OSError) as error:
-            log.warning("Cannot release the networks of %s: %s", record.id, error)
-        self._orders.unmounted(record)
+            log.warning("Cannot release the networks and volumes of %s: %s", record.id, error)
         again = self._restarts(container, record)
         if again:
             record = replace(record, status=Status.RESTARTING, restart_count=record.restart_count + 1)
@@ -267,7 +268,8 @@ class Lifecycle:
             if record.status is Status.RESTARTING:
                 raise Conflict(f"Container {reference} is restarting, wait until the container is running")
             _check_running(container)
-            await self._parts.isolation.pause(record.id)
+            with while_running(record.id):
+                await self._parts.isolation.pause(record.id)
             self._health.end(container)
             self._save(container, replace(record, status=Status.PAUSED))
             self._parts.events.container("pause", record)

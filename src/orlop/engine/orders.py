@@ -4,8 +4,10 @@ import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+from orlop.engine import links
 from orlop.engine.checks import log_limits
 from orlop.engine.creation import SHARED
+from orlop.engine.devices import VolumeDevices
 from orlop.engine.mounts import prepare_binds
 from orlop.engine.parts import Parts
 from orlop.engine.sandbox import Sandboxes
@@ -24,6 +26,7 @@ class Orders:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._devices = VolumeDevices(parts)
 
     async def prepare(
         self, record: ContainerRecord, sandboxes: Sandboxes, undo: AsyncExitStack
@@ -37,10 +40,11 @@ class Orders:
         files = sandboxes.write_files(record)
         if record.spec.ipc_mode.startswith(SHARED):
             files["/dev/shm"] = f"/proc/{self._pid_of(record.spec.ipc_mode, 'IPC')}/root/dev/shm"
+        await self._devices.mount(record, undo)
         self._mounted(record, undo)
         settings, host = self._parts.settings, self._parts.host
         runtime_spec = bundle.runtime_spec(
-            self._as_mounted(record),
+            self._with_links(self._as_mounted(record)),
             host=host,
             files=files,
             namespaces={**namespaces, "network": place.namespace or "host"},
@@ -136,11 +140,24 @@ class Orders:
         )
         return replace(record, mounts=points)
 
+    def _with_links(self, record: ContainerRecord) -> ContainerRecord:
+        """The record with what its environment tells of linked containers, under what it says itself."""
+        if not record.spec.links:
+            return record
+        told = links.environment(record, links.linked(self._parts.roster, record))
+        return replace(record, process=replace(record.process, env=(*told, *record.process.env)))
+
     def _mounted(self, record: ContainerRecord, undo: AsyncExitStack) -> None:
         for point in record.mounts:
             if point.kind == "volume":
                 self._parts.events.emit("volume", "mount", point.name, _mount_attributes(record, point))
         undo.callback(self.unmounted, record)
+
+    async def leave_volumes(self, record: ContainerRecord) -> None:
+        """A container has ended: what only it had mounted goes."""
+        self.unmounted(record)
+        if record.mounts:
+            await self._devices.release(record)
 
     def unmounted(self, record: ContainerRecord) -> None:
         """Tell that a container no longer uses its volumes."""

@@ -6,10 +6,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orlop.engine.filters import Filters, check_filters, is_pruned_by
+from orlop.engine.links import without_link
 from orlop.engine.parts import Parts
 from orlop.engine.roster import Container
 from orlop.spec.container import Status
-from orlop.spec.errors import Conflict, InvalidArgument, NotFound, NotSupported
+from orlop.spec.errors import Conflict, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,9 @@ class Removal:
         kill: Callable[[Container], Awaitable[None]],
     ) -> None:
         """Remove one container; with `force` a running one too, with `volumes` its anonymous volumes. Raises Conflict."""
-        container = self._parts.roster.get(reference)
         if link:
-            self._refuse_link(reference)
+            return self._remove_link(reference)
+        container = self._parts.roster.get(reference)
         if container.being_removed:
             raise Conflict(f"removal of container {reference} is already in progress")
         if container.is_active and not force:
@@ -55,11 +56,10 @@ class Removal:
             reason = f"container is {record.status.value}: stop the container before removing or force remove"
         raise Conflict(f'cannot remove container "/{record.name}": {reason}')
 
-    def _refuse_link(self, reference: str) -> None:
-        """Links are lines in the linking container's hosts file: there is no object to remove."""
-        if "/" not in reference.strip("/"):
-            raise InvalidArgument("Conflict, cannot remove the default link name of the container")
-        raise NotSupported("removing a link (rm --link) is not supported: links last as long as the container")
+    def _remove_link(self, reference: str) -> None:
+        """`rm --link self/alias`: it is told no more, from its next start on."""
+        container, record = without_link(self._parts.roster, reference)
+        self._parts.roster.save(container, record)
 
     async def auto_remove(self, container: Container) -> None:
         """What --rm promised, when the container has ended. The caller holds its lock."""

@@ -4,6 +4,7 @@ import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
+from orlop.engine import links
 from orlop.engine.creation import SHARED
 from orlop.engine.homes import ETC_FILES
 from orlop.engine.parts import Parts
@@ -101,7 +102,7 @@ class Sandboxes:
             "hostname": files.hostname(record) + "\n",
             "hosts": files.hosts(
                 record,
-                links=self._links(record),
+                links=links.host_lines(links.linked(self._parts.roster, record)),
                 host_gateway=self._host_gateway(record),
                 host_text=files.host_hosts() if on_host else None,
             ),
@@ -111,19 +112,6 @@ class Sandboxes:
         for name, text in texts.items():
             _write_in_place(paths[name], text.encode())
         return {f"/etc/{name}": path for name, path in paths.items()}
-
-    def _links(self, record: ContainerRecord) -> list[tuple[str, tuple[str, ...]]]:
-        """Addresses and names of the containers that --link names."""
-        links = []
-        for link in record.spec.links:
-            reference, _, alias = link.partition(":")
-            other = self._parts.roster.get(reference).record
-            if other.init is None:
-                raise Conflict(f"Cannot link to a non running container: /{other.name} AS /{record.name}/{alias or other.name}")
-            address = next((one.ipv4_address for one in other.endpoints.values() if one.ipv4_address), "")
-            names = dict.fromkeys((alias.rpartition("/")[2] or other.name, other.spec.hostname, other.name))
-            links.append((address, tuple(name for name in names if name)))
-        return links
 
     def _host_gateway(self, record: ContainerRecord) -> str:
         """The host as its containers reach it: the gateway of the default network, else of the container's own."""

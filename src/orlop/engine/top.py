@@ -3,6 +3,7 @@
 import asyncio
 import re
 
+from orlop.engine.isolation import while_running
 from orlop.engine.parts import Parts
 from orlop.engine.roster import Container
 from orlop.kernel.process import CommandFailed, run
@@ -22,7 +23,8 @@ async def top(parts: Parts, container: Container, ps_arguments: str) -> tuple[li
         raise Conflict(f"container {record.id} is not running")
     if record.status is Status.RESTARTING:
         raise Conflict(f"Container {record.id} is restarting, wait until the container is running")
-    pids = await parts.isolation.pids(record.id)
+    with while_running(record.id):
+        pids = await parts.isolation.pids(record.id)
     output = await asyncio.to_thread(_ps, ps_arguments.split() or ["-ef"], pids)
     parts.events.container("top", record)
     return parse_ps(output, frozenset(pids))
