@@ -1,14 +1,13 @@
 """Output moves from a pipe to a log exactly once, whenever the keeper may be killed. tee(2), splice(2). Import-light.
 
-The pipe itself is the journal. A block is looked at without taking it (tee), the place in the log where it will go is noted,
-the log is written, and only then the block is moved (splice, inside the kernel) to a staging pipe that the holder keeps open
-too. A keeper that starts finds one of:
+The pipe itself is the journal. A block is looked at without taking it (tee). What will become of it is noted: where in the
+log its lines go, and what of it is the tail, the start of a line that is not complete. The log is written, and only then is the
+block moved (splice, inside the kernel) to a staging pipe that the holder keeps open too; then the tail is stored. A keeper that
+starts finds
 
-    no note, staging anything   nothing was under way
-    a note, staging empty       the block still is in its pipe: cut the log back to the note, it will come again
-    a note, staging full        the block is in the log: empty the staging pipe
-
-What of a line is not complete stays in its pipe, and so survives as well.
+    no note                     nothing was under way
+    a note, staging empty       the block still is in its pipe: cut the log back, it will come again
+    a note, staging full        the block is in the log: store the tail
 """
 
 from __future__ import annotations
@@ -26,11 +25,40 @@ if TYPE_CHECKING:
     from orlop.runtime.logs import LogFile
 
 BLOCK_BYTES = 65536  # as much as a pipe holds by default; larger blocks are slower (cache)
+_LENGTH = struct.Struct("=I")
+_NOTE_BYTES = 2 * BLOCK_BYTES
 
 
 def pipe() -> tuple[int, int]:
     """A pipe (reader, writer) of which neither end blocks. CLOEXEC."""
     return os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+class Tail:
+    """The start of a line of one stream, in memory and in a file. Line by line output has none, and then there is no file."""
+
+    __slots__ = ("_fd", "content", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path, self._fd, self.content = path, -1, b""
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            stored = file.read()
+            self.content = stored[_LENGTH.size :][: _LENGTH.unpack_from(stored)[0]] if stored else b""
+
+    def store(self, content: bytes) -> None:
+        """Make it this."""
+        if content == self.content:
+            return
+        if self._fd < 0:
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.pwrite(self._fd, _LENGTH.pack(len(content)) + content, 0)
+        self.content = content
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
 
 class Journal:
@@ -44,14 +72,17 @@ class Journal:
         self._recover(kept=staging is not None)
 
     def _recover(self, kept: bool) -> None:
-        note = os.pread(self._note, 8192, 0).partition(b"\0")[0]
         staged = waiting_bytes(self.staging[0])
-        if note and not note.startswith(b"-"):
-            offset, length, path = note.split(b" ", 2)
+        head, _, rest = os.pread(self._note, _NOTE_BYTES, 0).partition(b"\0")
+        if head and not head.startswith(b"-"):
+            offset, length, tail_length = map(int, head.split())
+            log_path, tail_path, tail = rest.split(b"\0", 2)
             with contextlib.suppress(FileNotFoundError):  # the container was removed with its log
-                # With the staging pipe lost, a block that is whole in the log is taken for one that has left its pipe.
-                if not staged and (kept or os.stat(path).st_size < int(offset) + int(length)):
-                    os.truncate(path, int(offset))
+                # With the staging pipe lost, lines that are whole in the log are taken for ones that have left their pipe.
+                if staged or (not kept and length and os.stat(log_path).st_size >= offset + length):
+                    Tail(os.fsdecode(tail_path)).store(tail[:tail_length])
+                else:
+                    os.truncate(log_path, offset)
         self._clear()
         if staged:
             os.read(self.staging[0], staged)
@@ -64,15 +95,20 @@ class Journal:
             return None
         return os.read(self._looking, count) if count else b""
 
-    def move(self, fd: int, count: int, log: LogFile, lines: bytes) -> None:
-        """Append `lines`, which stand for the first `count` bytes of a pipe, to a log, and take those bytes from the pipe."""
-        os.pwrite(self._note, b"%d %d %s\0" % (log.size, len(lines), os.fsencode(log.path)), 0)
-        log.append(lines)
+    def move(self, fd: int, count: int, log: LogFile, lines: bytes, tail: Tail, rest: bytes) -> None:
+        """Take the first `count` bytes from a pipe. With the tail so far they have become `lines` of the log and a new tail."""
+        places = os.fsencode(log.path) + b"\0" + os.fsencode(tail.path) + b"\0"
+        os.pwrite(self._note, b"%d %d %d\0" % (log.size, len(lines), len(rest)) + places + rest, 0)
+        if lines:
+            log.append(lines)
         taken = 0
         while taken < count:
             taken += os.splice(fd, self.staging[1], count - taken)
+        if not count:
+            os.write(self.staging[1], b"-")  # the tail alone was logged: something must stand for that
+        tail.store(rest)
         self._clear()
-        os.read(self.staging[0], count)
+        os.read(self.staging[0], count or 1)
 
     def _clear(self) -> None:
         os.pwrite(self._note, b"-", 0)

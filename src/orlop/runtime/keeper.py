@@ -202,10 +202,8 @@ class Keeper:
         pidfd: int,
     ) -> None:
         """Fork the process. What comes of it is told later: the loop goes on meanwhile."""
-        stdio = Stdio(self._loop, self._journal, tty=request["tty"], stdin_once=ward.document["stdin_once"], log=log)
+        stdio = self._make_stdio(ward, log)
         self._wards[ward.key] = ward
-        ward.stdio = stdio
-        stdio.closed = lambda: self._on_silence(ward)
 
         def started() -> None:
             ward.pidfd = launch.pidfd
@@ -225,6 +223,12 @@ class Keeper:
         ward.pid = launch.pid
         for subscriber in self._early.pop(ward.key, []):
             stdio.attach(subscriber)
+
+    def _make_stdio(self, ward: Ward, log: LogFile | None) -> Stdio:
+        tty, stdin_once = ward.document["tty"], ward.document["stdin_once"]
+        ward.stdio = Stdio(self._loop, self._journal, tty=tty, stdin_once=stdin_once, log=log, directory=ward.directory)
+        ward.stdio.closed = lambda: self._on_silence(ward)
+        return ward.stdio
 
     def _abandon(self, ward: Ward) -> None:
         """Nothing is left of what could not be started."""
@@ -450,15 +454,8 @@ class Keeper:
         if ward.pidfd < 0:
             ward.pidfd = ward.open_pidfd()
         log = ward.document["log"]
-        ward.stdio = Stdio(
-            self._loop,
-            self._journal,
-            tty=ward.document["tty"],
-            stdin_once=ward.document["stdin_once"],
-            log=LogFile(**log) if log else None,
-        )
-        ward.stdio.closed = lambda: self._on_silence(ward)
-        ward.stdio.adopt(fds)
+        stdio = self._make_stdio(ward, LogFile(**log) if log else None)
+        stdio.adopt(fds)
         self._hold(ward)
         if entry.status is not None:
             self._statuses[ward.key] = entry.status

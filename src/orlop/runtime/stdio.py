@@ -11,7 +11,7 @@ import struct
 import time
 
 from orlop.runtime import loop as events
-from orlop.runtime.journal import BLOCK_BYTES
+from orlop.runtime.journal import BLOCK_BYTES, Tail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,13 +30,11 @@ _NUMBERS = {"stdout": 1, "stderr": 2}
 class Output:
     """One stream of output: the reading end of a pipe."""
 
-    __slots__ = ("drained", "ended", "fd", "name", "ready", "seen", "unwritten")
+    __slots__ = ("drained", "ended", "fd", "name", "ready", "tail")
 
-    def __init__(self, name: str, fd: int) -> None:
-        self.name, self.fd = name, fd
-        self.seen = 0  # so many bytes at the head of the pipe, of a line that is not complete, were sent to subscribers already
+    def __init__(self, name: str, fd: int, tail: Tail | None) -> None:
+        self.name, self.fd, self.tail = name, fd, tail
         self.ready = False  # its turn is coming
-        self.unwritten = False  # no process can write to it any more
         self.drained = False  # what the process wrote before it ended was read; what comes now is others'
         self.ended = False
 
@@ -45,8 +43,11 @@ class Stdio:
     """All of one process. `released` is called with the name of a descriptor that need not survive the keeper any more,
     `closed` once: when the process has ended, all of its output is where it belongs, and no client is left."""
 
-    def __init__(self, loop: Loop, journal: Journal, *, tty: bool, stdin_once: bool, log: LogFile | None) -> None:
-        self._loop, self._journal, self._log = loop, journal, log
+    def __init__(
+        self, loop: Loop, journal: Journal, *, tty: bool, stdin_once: bool, log: LogFile | None, directory: str = ""
+    ) -> None:
+        """`directory` is for what must survive of lines that are not complete, when there is a log."""
+        self._loop, self._journal, self._log, self._directory = loop, journal, log, directory
         self._tty, self._stdin_once = tty, stdin_once
         self._outputs: list[Output] = []
         self._subscribers: list[Subscriber] = []
@@ -60,9 +61,9 @@ class Stdio:
 
     def open_output(self, name: str, fd: int) -> None:
         """Read the pipe `fd`."""
-        output = Output(name, fd)
+        output = Output(name, fd, Tail(f"{self._directory}/{name}.tail") if self._log else None)
         self._outputs.append(output)
-        self._loop.watch(fd, events.READ | events.EDGE, lambda mask: self._on_output(output, mask))
+        self._loop.watch(fd, events.READ | events.EDGE, lambda mask: self._schedule(output))
 
     def open_input(self, fd: int) -> None:
         """Write what clients send to the pipe `fd`."""
@@ -103,10 +104,6 @@ class Stdio:
     def _full(self) -> bool:
         return any(subscriber.full for subscriber in self._subscribers)
 
-    def _on_output(self, output: Output, mask: int) -> None:
-        output.unwritten = output.unwritten or bool(mask & events.HANGUP)
-        self._schedule(output)
-
     def _schedule(self, output: Output) -> None:
         if not output.ready and not output.ended:
             output.ready = True
@@ -123,16 +120,18 @@ class Stdio:
         moved = self.terminal >= 0 and self._drain_terminal()
         block = self._journal.look(output.fd) if self._log else _read(output.fd)
         if block:
-            if new := block[output.seen :]:
-                self._publish(output.name, new)
-            moved = self._log_block(output, block, self._log) > 0 or moved if self._log else True
-        if block == b"" or (self._over and self._tty and not moved):
+            self._publish(output.name, block)
+            self._write(output, block, final=False)
+            return True
+        if block is None and not self._over:
+            return moved
+        self._write(output, b"", final=True)
+        output.drained = True
+        if block == b"" or self._tty:
             self._end(output)
-        elif self._over and not moved:
-            output.drained = True
-            if all(other.ended or other.drained for other in self._outputs):
-                self._finish()  # what other processes may still write is read, and thrown away
-        return moved
+        elif all(other.drained for other in self._outputs):
+            self._finish()  # what other processes may still write is read on, for nobody
+        return False
 
     def _drain_terminal(self) -> bool:
         try:
@@ -140,15 +139,16 @@ class Stdio:
         except OSError:  # EAGAIN: nothing, or no room; EIO: no process has it open (one may open it again)
             return False
 
-    def _log_block(self, output: Output, block: bytes, log: LogFile) -> int:
-        """Log what is complete of a block. How many bytes that were."""
-        last = (output.unwritten or self._over) and len(block) < BLOCK_BYTES
-        count = len(block) if last else _whole_lines(block)
-        output.seen = len(block) - count
-        if count:
-            log.make_room()
-            self._journal.move(output.fd, count, log, log.format(output.name, block[:count], time.time_ns()))
-        return count
+    def _write(self, output: Output, block: bytes, *, final: bool) -> None:
+        """Log the lines of a block, and keep the start of the last one for the next block to complete."""
+        log, tail = self._log, output.tail
+        if not log or not tail or not (block or tail.content):
+            return
+        text = tail.content + block
+        count = len(text) if final else _whole_lines(text)
+        log.make_room()
+        lines = log.format(output.name, text[:count], time.time_ns()) if count else b""
+        self._journal.move(output.fd, len(block), log, lines, tail, text[count:])
 
     def _publish(self, name: str, data: bytes) -> None:
         framed = data if self._tty else _FRAME.pack(_NUMBERS[name], len(data)) + data
@@ -160,8 +160,10 @@ class Stdio:
         output.ended = True
         self._loop.forget(output.fd)
         os.close(output.fd)
+        if output.tail:
+            output.tail.close()
         self.released(output.name)
-        if all(other.ended or other.drained for other in self._outputs):
+        if all(other.drained for other in self._outputs):
             self._finish()
 
     # --- input ---
@@ -271,6 +273,8 @@ class Stdio:
             os.close(fd)
         for output in open_outputs:
             output.ended = True
+            if output.tail:
+                output.tail.close()
         self._stdin = self.terminal = self._into = -1
         if self._log:
             self._log.close()
@@ -285,7 +289,7 @@ def _read(fd: int) -> bytes | None:
         return None
 
 
-def _whole_lines(block: bytes) -> int:
-    """How many bytes of a block can be logged now: its whole lines, or a piece of a line that is too long."""
-    count = block.rfind(b"\n") + 1
-    return count if count or len(block) < _LONGEST_LINE else len(block)
+def _whole_lines(text: bytes) -> int:
+    """How many bytes can be logged now: whole lines, and a piece of a line that is too long to wait for its end."""
+    count = text.rfind(b"\n") + 1
+    return count if len(text) - count < _LONGEST_LINE else len(text)

@@ -41,6 +41,11 @@ class Ward:
         self.removers: list[Callable[[], None]] = []  # called when it is released
 
     @property
+    def directory(self) -> str:
+        """Its container's directory."""
+        return os.path.dirname(self._path)
+
+    @property
     def key(self) -> str:
         """What it is called in the holder."""
         return key_of(self.document["container"], self.document["exec"])
@@ -60,7 +65,7 @@ class Ward:
         try:
             self._open()
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(self._path), mode=0o700)
+            os.makedirs(self.directory, mode=0o700)
             self._open()
         self._append(self.document)
 
@@ -82,10 +87,9 @@ class Ward:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
             if not self.is_exec:
-                directory = os.path.dirname(self._path)
-                for name in os.listdir(directory):
-                    os.unlink(f"{directory}/{name}")
-                os.rmdir(directory)
+                for name in os.listdir(self.directory):
+                    os.unlink(f"{self.directory}/{name}")
+                os.rmdir(self.directory)
 
     def close(self) -> None:
         """Close what keeps the process's remains alive in the kernel."""
