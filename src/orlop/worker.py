@@ -8,7 +8,6 @@ import sys
 from typing import Any, NoReturn
 
 from orlop.engine.jobs import find
-from orlop.engine.workers import SOCKET_FD
 from orlop.kernel import syscalls
 from orlop.spec.errors import OrlopError
 from orlop.state import documents
@@ -22,8 +21,8 @@ class _Stopped(BaseException):
 
 
 def main() -> NoReturn:
-    """Serve jobs, one after the other."""
-    connection = socket.socket(fileno=SOCKET_FD)
+    """Serve jobs, one after the other. The only argument is the number of the socket's descriptor."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGTERM, _stop)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGTERM)
     syscalls.set_process_title("orlop-worker")

@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from orlop.spec.image import History, ImageConfig, ImageRecord, Platform, chain_
 from orlop.spec.image_json import encode_config
 from orlop.spec.reference import parse_reference
 from orlop.spec.volume import VolumeSpec
-from orlop.storage import gc
+from orlop.storage import gc, trees
 from orlop.storage.arrivals import arrive
 from orlop.storage.compression import BlockSource
 from orlop.storage.images import ImageStore
@@ -35,7 +36,7 @@ from orlop.storage.loading import load
 from orlop.storage.saving import SavedImage, save
 from orlop.storage.store import Store
 from orlop.storage.trees import opened
-from orlop.storage.volumes import VolumeStore
+from orlop.storage.volumes import VolumeStore, purge
 from support.tars import directory, file, symlink, tar
 
 pytestmark = pytest.mark.root
@@ -351,6 +352,49 @@ def test_volumes_live_and_die(tmp_path: Path) -> None:
         volumes.get("data")
 
 
+def test_a_volume_may_be_called_as_what_is_swept_elsewhere(tmp_path: Path) -> None:
+    records = Memory()
+    kept = VolumeStore(tmp_path, records).create(VolumeSpec(name="new-data"), 5)
+    (Path(kept.mountpoint) / "file").write_bytes(b"x")
+    assert VolumeStore(tmp_path, records).list() == (kept,)
+    purge(tmp_path)
+    assert (Path(kept.mountpoint) / "file").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("calls", range(12))
+def test_a_crash_leaves_a_volume_whole_or_gone(tmp_path: Path, calls: int) -> None:
+    """The process dies before its n-th rename or write of a record, while a volume is made, removed and made again."""
+    left = iter(range(calls))
+    records = Memory()
+
+    def step(action: Callable[..., Any]) -> Callable[..., Any]:
+        def limited(*args: Any) -> Any:
+            if next(left, None) is None:
+                raise _Crash
+            return action(*args)
+
+        return limited
+
+    with pytest.MonkeyPatch.context() as patch, suppress(_Crash):
+        volumes = VolumeStore(tmp_path, records)
+        for name in ("save", "delete"):
+            patch.setattr(Memory, name, step(getattr(Memory, name)))
+        patch.setattr(os, "rename", step(os.rename))
+        patch.setattr("orlop.storage.volumes.remove_tree", step(trees.remove_tree))
+        volumes.create(VolumeSpec(name="data"), 5)
+        volumes.remove("data")
+        volumes.create(VolumeSpec(name="data"), 5)
+    found = VolumeStore(tmp_path, records).list()
+    purge(tmp_path)
+    assert [record.name for record in found] == sorted(os.listdir(tmp_path / "volumes"))
+    assert [record.name for record in found] == sorted(records)
+    assert all(Path(record.mountpoint).is_dir() for record in found)
+
+
+class _Crash(BaseException):
+    """As if the process ended here."""
+
+
 def test_a_volume_of_another_file_system_says_what_to_mount(tmp_path: Path) -> None:
     volumes = VolumeStore(tmp_path, Memory())
     options = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=5"}
@@ -452,7 +496,7 @@ def test_a_stream_goes_through_a_worker_both_ways(tmp_path: Path) -> None:
         (NotFound, "no.such.job", {}),
         (NotFound, "snapshot.changes", {"key": "missing"}),
         (Corrupt, "image.arrive", {"config": "{", "layers": [], "names": [], "parent": ""}),
-        (InvalidArgument, "image.bootstrap", {"name": "plan9", "variant": "", "packages": []}),
+        (InvalidArgument, "image.bootstrap", {"name": "plan9", "variant": "", "packages": [], "tag": ""}),
         (OrlopError, "volume.copy_up", {}),
     ],
 )

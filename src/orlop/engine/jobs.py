@@ -1,38 +1,53 @@
 """The table of jobs: what workers can do, by name. A job gets plain values, a function that tells progress, and descriptors
-(the worker closes them); what it returns goes back as JSON, an OrlopError as the same class, an OSError as an OrlopError."""
+(the worker closes them); what it returns goes back as JSON, an OrlopError as the same class, an OSError as an OrlopError.
+
+Each group is imported when one of its jobs is wanted: a worker that starts for a `cp` must not wait for HTTP and TLS.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orlop.engine import storage_jobs
 from orlop.spec.errors import NotFound
 
 Job = Callable[[dict[str, Any], Callable[[dict[str, Any]], None], tuple[int, ...]], Any]
 
-STORAGE: Mapping[str, Job] = {
-    "archive.get": storage_jobs.get_archive,
-    "archive.put": storage_jobs.put_archive,
-    "archive.stat": storage_jobs.stat_path,
-    "image.arrive": storage_jobs.arrive_image,
-    "image.bootstrap": storage_jobs.bootstrap_image,
-    "image.load": storage_jobs.load_images,
-    "image.save": storage_jobs.save_images,
-    "layer.commit": storage_jobs.commit_layer,
-    "layer.discard": storage_jobs.discard_layer,
-    "layer.import": storage_jobs.import_layer,
-    "layers.commit": storage_jobs.commit_layers,
-    "snapshot.changes": storage_jobs.list_changes,
-    "snapshot.prepare": storage_jobs.prepare_snapshot,
-    "snapshot.usage": storage_jobs.measure_snapshots,
-    "store.purge": storage_jobs.purge_store,
-    "tree.export": storage_jobs.export_tree,
-    "tree.usage": storage_jobs.measure_trees,
-    "volume.copy_up": storage_jobs.copy_up,
-}
+
+def tree_jobs() -> Mapping[str, Job]:
+    """On directory trees."""
+    from orlop.engine import tree_jobs as jobs
+
+    return {
+        "archive.get": jobs.get_archive,
+        "archive.put": jobs.put_archive,
+        "archive.stat": jobs.stat_path,
+        "tree.export": jobs.export_tree,
+        "tree.usage": jobs.measure_trees,
+        "volume.copy_up": jobs.copy_up,
+    }
+
+
+def storage_jobs() -> Mapping[str, Job]:
+    """On images, layers and snapshots."""
+    from orlop.engine import storage_jobs as jobs
+
+    return {
+        "image.arrive": jobs.arrive_image,
+        "image.bootstrap": jobs.bootstrap_image,
+        "image.load": jobs.load_images,
+        "image.save": jobs.save_images,
+        "layer.commit": jobs.commit_layer,
+        "layer.discard": jobs.discard_layer,
+        "layer.import": jobs.import_layer,
+        "layers.commit": jobs.commit_layers,
+        "snapshot.changes": jobs.list_changes,
+        "snapshot.prepare": jobs.prepare_snapshot,
+        "snapshot.usage": jobs.measure_snapshots,
+        "store.purge": jobs.purge_store,
+    }
 
 
 def registry_jobs() -> Mapping[str, Job]:
-    """Those that talk to registries. Imported when wanted: HTTP and TLS take longer to import than a `cp` takes."""
+    """That talk to registries."""
     from orlop.engine import registry_jobs as jobs
 
     return {
@@ -50,9 +65,12 @@ def registry_jobs() -> Mapping[str, Job]:
     }
 
 
+GROUPS = (tree_jobs, storage_jobs, registry_jobs)  # the lightest first
+
+
 def find(name: str) -> Job:
     """A job by its name. Raises NotFound."""
-    job = STORAGE.get(name) or registry_jobs().get(name)
-    if job is None:
-        raise NotFound("job", name)
-    return job
+    for group in GROUPS:
+        if job := group().get(name):
+            return job
+    raise NotFound("job", name)

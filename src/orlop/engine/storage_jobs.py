@@ -1,21 +1,20 @@
 """Jobs on what is stored: each a synchronous function that runs in a worker, on plain values (see engine/jobs.py)."""
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from orlop.engine.tree_jobs import send
 from orlop.spec.image import LayerRecord
 from orlop.state.documents import from_plain, to_plain
-from orlop.storage import inside, trees
+from orlop.storage import trees, volumes
 from orlop.storage.arrivals import arrive
 from orlop.storage.changes import FileChange, changes_of_copy, changes_of_overlay, layer_of_changes
 from orlop.storage.compression import BlockSource, FdSource
 from orlop.storage.layers import Unpacked
 from orlop.storage.loading import load
-from orlop.storage.roots import opened_root
 from orlop.storage.saving import SavedImage, save
 from orlop.storage.store import Store
-from orlop.storage.tar.writer import archive_of, layer_of
+from orlop.storage.tar.writer import layer_of
 
 Args = dict[str, Any]
 Progress = Callable[[dict[str, Any]], None]
@@ -24,13 +23,6 @@ Fds = tuple[int, ...]
 
 def _store(args: Args) -> Store:
     return Store(args["data_root"], args["driver"])
-
-
-def _send(fd: int, blocks: Iterable[bytes]) -> None:
-    for block in blocks:
-        view = memoryview(block)
-        while view:
-            view = view[os.write(fd, view) :]
 
 
 # Images and layers.
@@ -43,16 +35,14 @@ def load_images(args: Args, progress: Progress, fds: Fds) -> Any:
 
 def save_images(args: Args, progress: Progress, fds: Fds) -> Any:
     """{images: [SavedImage]} -> an archive into the descriptor."""
-    _send(fds[-1], save(_store(args), [from_plain(image, SavedImage) for image in args["images"]]))
+    send(fds[-1], save(_store(args), [from_plain(image, SavedImage) for image in args["images"]]))
 
 
 def bootstrap_image(args: Args, progress: Progress, fds: Fds) -> Any:
     """{name, variant, packages} -> ImageArrival."""
     from orlop.storage.bootstrap import bootstrap
 
-    return to_plain(
-        bootstrap(_store(args), args["name"], args["variant"], tuple(args["packages"]), progress, tag=args["tag"])
-    )
+    return to_plain(bootstrap(_store(args), args["name"], args["variant"], tuple(args["packages"]), progress, tag=args["tag"]))
 
 
 def arrive_image(args: Args, progress: Progress, fds: Fds) -> Any:
@@ -117,44 +107,6 @@ def measure_snapshots(args: Args, progress: Progress, fds: Fds) -> Any:
 
 def purge_store(args: Args, progress: Progress, fds: Fds) -> Any:
     """Delete what was removed."""
-    _store(args).snapshots.purge()
-
-
-# Trees.
-
-
-def export_tree(args: Args, progress: Progress, fds: Fds) -> Any:
-    """{root} -> a tar into the descriptor."""
-    with opened_root(args["root"], _store(args).root) as root, trees.opened(".", dir_fd=root) as fd:
-        _send(fds[-1], archive_of(fd))
-
-
-def stat_path(args: Args, progress: Progress, fds: Fds) -> Any:
-    """{root, path, container} -> PathStat."""
-    with opened_root(args["root"], _store(args).root) as root:
-        return to_plain(inside.stat_path(root, args["path"], args["container"]))
-
-
-def get_archive(args: Args, progress: Progress, fds: Fds) -> Any:
-    """{root, path, container} -> a tar into the descriptor."""
-    with opened_root(args["root"], _store(args).root) as root:
-        _send(fds[-1], inside.archive_path(root, args["path"], args["container"]))
-
-
-def put_archive(args: Args, progress: Progress, fds: Fds) -> Any:
-    """{root, path, container, no_overwrite, owner}, a tar from the descriptor."""
-    owner = tuple(args["owner"]) if args.get("owner") else None
-    with opened_root(args["root"], _store(args).root) as root:
-        source = FdSource(fds[-1])
-        inside.extract_into(root, args["path"], args["container"], source, no_overwrite=args["no_overwrite"], owner=owner)
-
-
-def copy_up(args: Args, progress: Progress, fds: Fds) -> Any:
-    """{mounts, path, destination} -> whether an empty volume was filled with what the image has at its place."""
-    with opened_root({"mounts": args["mounts"]}, _store(args).root) as root:
-        return inside.copy_up(root, args["path"], args["destination"])
-
-
-def measure_trees(args: Args, progress: Progress, fds: Fds) -> Any:
-    """{paths} -> {path: bytes}."""
-    return {path: trees.usage(path) for path in args["paths"]}
+    store = _store(args)
+    store.snapshots.purge()
+    volumes.purge(store.root)

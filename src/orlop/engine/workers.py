@@ -22,8 +22,7 @@ from orlop.spec.errors import Unavailable
 from orlop.state import documents
 from orlop.storage.lanes import revive
 
-SOCKET_FD = 3  # where the worker finds its end
-
+_SOCKET_FD = 3  # where the worker finds its end
 _BOOT = "import sys; sys.path[:] = sys.argv.pop(1).split(':'); from orlop.worker import main; main()"
 _IDLE_SECONDS = 2.0
 _KILL_SECONDS = 5.0  # how long a cancelled job may take to clean up
@@ -147,8 +146,8 @@ class _Worker:
         with theirs:
             self._pid = process.spawn(
                 os.path.realpath(sys.executable),
-                ["orlop-worker", "-S", "-E", "-c", _BOOT, ":".join(path for path in sys.path if path)],
-                fds={2: 2, SOCKET_FD: theirs.fileno()},
+                ["orlop-worker", "-S", "-E", "-c", _BOOT, ":".join(path for path in sys.path if path), str(_SOCKET_FD)],
+                fds={2: 2, _SOCKET_FD: theirs.fileno()},
             )
         self._pidfd = os.pidfd_open(self._pid)
         self.gone: asyncio.Future[None] = self._loop.create_future()

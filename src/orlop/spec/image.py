@@ -4,7 +4,7 @@
 """
 
 import hashlib
-import platform as _platform
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,7 +77,7 @@ _KNOWN_SYSTEMS = frozenset({"linux", "windows", "darwin", "freebsd", "wasip1"})
 
 def host_platform() -> Platform:
     """What this machine runs natively."""
-    machine = _platform.machine()
+    machine = os.uname().machine
     return Platform("linux", _ARCHITECTURES.get(machine, machine), {"armv7l": "v7", "armv6l": "v6"}.get(machine, ""))
 
 

@@ -1,7 +1,6 @@
 """Base images without a registry: Debian from its packages (mmdebstrap), and busybox. Same packages, same digest."""
 
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +19,10 @@ from orlop.spec.reference import parse_reference
 from orlop.storage import debian
 from orlop.storage.arrivals import arrive
 from orlop.storage.compression import BlockSource
-from orlop.storage.layers import NEW
 from orlop.storage.store import Store
 from orlop.storage.tar.headers import SECOND
 from orlop.storage.tar.writer import archive_of
-from orlop.storage.trees import opened, remove_tree
+from orlop.storage.trees import NEW, opened, remove_tree
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -122,7 +120,7 @@ def _busybox(tell: Callable[[str], None]) -> _Base:
 @contextmanager
 def _scratch(store: Store) -> Iterator[Path]:
     """A path for a new root, beside the store so that it may hold devices and set-user-id programs; gone at the end."""
-    place = store.root / "snapshots" / f"{NEW}bootstrap-{secrets.token_hex(8)}"
+    place = store.root / "snapshots" / f"{NEW}bootstrap-{os.urandom(8).hex()}"
     place.mkdir(mode=0o711)
     try:
         yield place / "root"

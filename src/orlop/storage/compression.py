@@ -1,7 +1,5 @@
 """Compressed streams: recognised by their first bytes, read as plain bytes, and made."""
 
-import bz2
-import lzma
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Protocol, cast
@@ -194,6 +192,18 @@ class ZstdFrames:
             self._next(self._block, 3, size)
 
 
+def _bzip2() -> _Inflater:
+    import bz2  # rarely wanted, and every worker would pay for it
+
+    return bz2.BZ2Decompressor()
+
+
+def _xz() -> _Inflater:
+    import lzma
+
+    return lzma.LZMADecompressor(memlimit=_MEMORY_BYTES)
+
+
 def _gzip() -> _Inflater:
     from isal import igzip_lib
 
@@ -203,8 +213,8 @@ def _gzip() -> _Inflater:
 
 _INFLATERS: dict[str, Callable[[], _Inflater]] = {
     "gzip": _gzip,
-    "bzip2": bz2.BZ2Decompressor,
-    "xz": lambda: lzma.LZMADecompressor(memlimit=_MEMORY_BYTES),
+    "bzip2": _bzip2,
+    "xz": _xz,
 }
 
 
@@ -218,7 +228,11 @@ def _errors(compression: str) -> tuple[type[Exception], ...]:
         from isal import igzip_lib
 
         return (EOFError, cast(type[Exception], igzip_lib.error))
-    return (EOFError, OSError, lzma.LZMAError) if compression in ("bzip2", "xz") else ()
+    if compression == "xz":
+        import lzma
+
+        return (EOFError, lzma.LZMAError)
+    return (EOFError, OSError) if compression == "bzip2" else ()
 
 
 def compress(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -20,9 +19,8 @@ from orlop.storage.tar import recipe
 from orlop.storage.tar.extract import DEFAULT_LIMITS, Limits
 from orlop.storage.tar.layer import LayerExtractor
 from orlop.storage.tar.reader import TarReader
-from orlop.storage.trees import opened, remove_tree
+from orlop.storage.trees import GONE, NEW, opened, remove_tree
 
-NEW, GONE = "new-", "gone-"  # being made, being removed: both are swept
 _NAME_DIGITS = 24  # of a chain id, as the directory's name: 128 layers must fit into mount(2)'s one page of options
 
 Progress = Callable[[int], None]  # how many bytes of the source have been read so far
@@ -115,7 +113,7 @@ class LayerStore:
         Raises Corrupt when it is malformed, cut off, or has another diff id than the one given; InvalidArgument when it would
         escape or is a bomb; OSError (disk full). Then nothing is left.
         """
-        place = self._snapshots / f"{NEW}{secrets.token_hex(8)}"
+        place = self._snapshots / f"{NEW}{os.urandom(8).hex()}"
         (place / "fs").mkdir(parents=True, mode=0o755)
         (place / "kept").mkdir(mode=0o700)
         with ExitStack() as undo:
@@ -233,7 +231,7 @@ class LayerStore:
         record = self.get(chain_id) if self.has(chain_id) else None
         if record:
             del self._known[chain_id]
-            os.rename(self._place(chain_id), self._snapshots / f"{GONE}{secrets.token_hex(8)}")
+            os.rename(self._place(chain_id), self._snapshots / f"{GONE}{os.urandom(8).hex()}")
             if not any(other.diff_id == record.diff_id for other in self.records()):
                 self._recipe(record.diff_id).unlink(missing_ok=True)
 

@@ -1,7 +1,6 @@
 """The root of a container, opened by a job: of a running one through its process, of another by mounting it here."""
 
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from orlop.kernel import mounts, paths, syscalls
 from orlop.spec.errors import Conflict
 from orlop.spec.mounts import Mount
-from orlop.storage.layers import NEW
+from orlop.storage.trees import NEW
 
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -29,7 +28,7 @@ def opened_root(root: dict[str, Any], store_root: Path) -> Iterator[int]:
                 raise Conflict("the container has ended meanwhile, try again") from error
             undo.callback(os.close, fd)
         else:
-            place = store_root / "snapshots" / f"{NEW}mnt-{secrets.token_hex(8)}"
+            place = store_root / "snapshots" / f"{NEW}mnt-{os.urandom(8).hex()}"
             os.mkdir(place, 0o700)
             undo.callback(os.rmdir, place)
             mounts.mount_all(

@@ -5,7 +5,6 @@ whose text is the chain id below.
 """
 
 import os
-import secrets
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Protocol
 from orlop.spec.errors import Conflict, NotFound
 from orlop.spec.image import Digest
 from orlop.spec.mounts import Mount
-from orlop.storage.layers import GONE, NEW, LayerStore, directory_name
-from orlop.storage.trees import remove_tree
+from orlop.storage.layers import LayerStore, directory_name
+from orlop.storage.trees import GONE, NEW, remove_tree
 
 # What lies under every image, so that the runtime finds a place for its mounts; Docker has the same in its "-init" layers.
 _INIT_DIRECTORIES = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
@@ -146,13 +145,13 @@ class Driver:
 
     def remove(self, key: str) -> None:
         with suppress(FileNotFoundError):
-            os.rename(self.place(key), self.root / f"{GONE}{secrets.token_hex(8)}")
+            os.rename(self.place(key), self.root / f"{GONE}{os.urandom(8).hex()}")
 
     def sweep(self, keep: Collection[str]) -> None:
         names = {directory_name(key) for key in keep}
         for place in list(self.root.iterdir()):
             if place.name.startswith(NEW) or (_is_active(place) and place.name not in names):
-                place.rename(self.root / f"{GONE}{secrets.token_hex(8)}")
+                place.rename(self.root / f"{GONE}{os.urandom(8).hex()}")
 
     def purge(self) -> None:
         for place in self.root.glob(f"{GONE}*"):
