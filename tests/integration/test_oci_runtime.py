@@ -259,3 +259,19 @@ def test_features() -> None:
     features = json.loads(done.stdout)
     assert "SCMP_ARCH_X86_64" in features["linux"]["seccomp"]["archs"]
     assert {"ro", "rro", "rslave"} <= set(features["mountOptions"])
+
+
+def test_spec_writes_a_config_that_runs(oci: Oci) -> None:
+    oci("spec")
+    config = oci.bundle / "config.json"
+    spec = json.loads(config.read_bytes())
+    assert spec["process"]["args"] == ["sh"]
+    assert spec["process"]["terminal"]
+    assert spec["root"] == {"path": "rootfs", "readonly": True}
+    assert oci("spec", check=False).returncode == 1  # an existing one stays
+    spec["process"] |= {"terminal": False, "args": ["sh", "-c", "echo $$; touch /x"]}
+    spec["process"].pop("rlimits", None)  # this host may not raise any
+    config.write_text(json.dumps(spec))
+    done = oci("run", oci.id, check=False)
+    assert (done.stdout, done.returncode) == ("1\n", 1)
+    assert "Read-only file system" in done.stderr

@@ -14,12 +14,13 @@ from typing import Any
 
 import orlop
 from orlop.kernel import capabilities, mounts, namespaces, seccomp
+from orlop.runtime.oci_spec import default_spec
 from orlop.runtime.oci_verbs import Runtime, Started
 from orlop.runtime.steps import StepFailed
 from orlop.runtime.terminals import attach
 from orlop.spec.errors import InvalidArgument, OrlopError
 from orlop.spec.runtime import OCI_VERSION, CapabilitySets, RuntimeProcess, RuntimeUser
-from orlop.spec.runtime_json import parse
+from orlop.spec.runtime_json import encode_spec, parse
 
 DEFAULT_ROOT = "/run/orlop-runtime"
 _FAILED, _EXEC_FAILED = 1, 255  # exit codes of runc
@@ -156,6 +157,13 @@ def features(runtime: Runtime, options: Options) -> int:
     return 0
 
 
+def spec(runtime: Runtime, options: Options) -> int:
+    """Write a config.json to begin with. It is not written over one that is there."""
+    with open(os.path.join(options.bundle, "config.json"), "xb") as file:
+        file.write(encode_spec(default_spec()))
+    return 0
+
+
 # --- what they share ---
 
 
@@ -258,6 +266,7 @@ VERBS: dict[str, tuple[Callable[[Runtime, Options], int], tuple[Any, ...]]] = {
     "list": (list_, ((("-f", "--format"), {"default": "table"}), (("-q", "--quiet"), {"action": "store_true"}))),
     "ps": (ps, ((("-f", "--format"), {"default": "table"}), _ID)),
     "features": (features, ()),
+    "spec": (spec, (_BUNDLE,)),
 }
 
 
