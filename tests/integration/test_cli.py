@@ -89,6 +89,12 @@ CODES_ONLY = (
 )
 
 
+@pytest.fixture(scope="module")
+def client_is_new(engine: Engine) -> bool:
+    """Whether `docker` words things as we do: as version 28 (Debian 12 has 20.10, of which exit codes and templates are compared)."""
+    return int(engine.docker("--version").split("version ")[1].split(".")[0]) >= 28
+
+
 def words_of(line: str) -> list[str]:
     """The words of a line; what follows `-c` is one word."""
     before, mark, script = line.partition(" -c ")
@@ -114,13 +120,15 @@ def compare(engine: Engine, words: list[str], *, codes_only: bool = False) -> No
 
 
 @pytest.mark.parametrize("line", ALIKE)
-def test_both_clients_say_the_same(busy: Engine, line: str) -> None:
-    compare(busy, words_of(line), codes_only=line in CODES_ONLY)
+def test_both_clients_say_the_same(busy: Engine, client_is_new: bool, line: str) -> None:
+    if not client_is_new and line == "run --rm busybox /etc":
+        pytest.skip("version 20.10 of docker ends with 125 there, later ones with 126")
+    compare(busy, words_of(line), codes_only=line in CODES_ONLY or not client_is_new)
 
 
 @pytest.mark.parametrize("words", FORMATS, ids=lambda words: " ".join(words)[:50])
-def test_both_clients_fill_templates_alike(busy: Engine, words: list[str]) -> None:
-    compare(busy, words)
+def test_both_clients_fill_templates_alike(busy: Engine, client_is_new: bool, words: list[str]) -> None:
+    compare(busy, words, codes_only=not client_is_new and ".Ports" in words[-1])
 
 
 def test_input_ends_and_output_still_comes(engine: Engine) -> None:
