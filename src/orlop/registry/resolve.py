@@ -101,13 +101,14 @@ def describe(
     reference = site.reference.with_default_tag()
     failed: OrlopError | None = None
     for repository in repositories(site, transport, push=False):
+        speaks = False
         try:
-            if not site.authorization:
-                repository.ping()
+            repository.ping()
+            speaks = True
             return repository, repository.manifest(reference.digest or reference.tag)
         except RemoteError as error:
-            failed = worded(error, reference)
-            if not repository.endpoint.mirror and error.status < 500:
+            failed = worded(error, reference) if speaks else error
+            if speaks and not repository.endpoint.mirror and error.status < 500:
                 break  # the registry itself has answered: another way to it would say the same
         except (RegistryFailed, Corrupt) as error:
             failed = error
