@@ -97,8 +97,10 @@ SUMMARIES = {
 
 GLOBAL = (
     ("config", "", "string", "Location of client config files (default: $DOCKER_CONFIG or ~/.docker)"),
+    ("context", "c", "string=default", "Only there for Docker's sake: there is no other context than default"),
     ("debug", "D", "bool", "Show Python's own account of an unexpected error"),
     ("host", "H", "list", "Daemon socket to connect to (default: $ORLOP_HOST, $DOCKER_HOST or unix:///run/orlop/orlop.sock)"),
+    ("log-level", "l", "string=info", "Only there for Docker's sake: this client keeps no log"),
     ("tls", "", "bool", "Use TLS; implied by --tlsverify"),
     ("tlscacert", "", "string", "Trust certs signed only by this CA (default: ca.pem beside config.json)"),
     ("tlscert", "", "string", "Path to TLS certificate file (default: cert.pem beside config.json)"),

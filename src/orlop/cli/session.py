@@ -53,6 +53,8 @@ class Session:
         hosts = options.many("host") if options else []
         if len(hosts) > 1:
             raise Failure("Specify only one -H")
+        if options and options.text("context") != "default":
+            raise Failure(f'context "{options.text("context")}" does not exist: there is only default')
         chosen = hosts[0] if hosts else environment("ORLOP_HOST") or environment("DOCKER_HOST")
         self.host = _full_address(chosen) if chosen else f"unix://{DEFAULT_SOCKET}"
         self.options = options
