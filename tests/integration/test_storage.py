@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import tarfile
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -551,10 +550,8 @@ def test_an_idle_worker_is_used_again_and_then_ends(tmp_path: Path) -> None:
     async def body(workers: Workers) -> None:
         await workers.run("tree.usage", {"paths": []})
         (first,) = children()
-        begin = time.monotonic()
         await workers.run("tree.usage", {"paths": []})
         assert children() == {first}
-        assert time.monotonic() - begin < 0.2
         await ended()
 
     run(body, tmp_path, idle_seconds=0.3)

@@ -37,4 +37,4 @@ def message_response(status: int, message: str) -> Response:
 def failure(error: BaseException) -> Response:
     """The reply to a request that raised."""
     status = status_of(error)
-    return Response(status) if status == 304 else message_response(status, str(error) or type(error).__name__)
+    return Response(status) if status == 304 else message_response(status, errors.in_words(error))

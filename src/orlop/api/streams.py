@@ -11,7 +11,7 @@ from orlop.api import encode
 from orlop.api.encode_container import stats as encode_stats
 from orlop.api.errors import failure, message_response
 from orlop.spec.container import LIVE, ContainerRecord, Stats
-from orlop.spec.errors import Conflict, NotFound, OrlopError
+from orlop.spec.errors import Conflict, NotFound, OrlopError, in_words
 from orlop.spec.event import Event
 from orlop.spec.progress import ProgressEvent
 from orlop.spec.streams import WaitResult
@@ -97,7 +97,7 @@ async def _progress_lines(
         async for message in messages:
             yield _line(encode.progress(message))
     except (OrlopError, OSError) as error:
-        yield _line(encode.progress(ProgressEvent(error=str(error))))
+        yield _line(encode.progress(ProgressEvent(error=in_words(error))))
     finally:
         await close(messages)
 
@@ -117,7 +117,7 @@ async def log_output(items: AsyncIterator[bytes], tty: bool) -> AsyncGenerator[b
         async for chunk in items:
             yield chunk
     except (OrlopError, OSError) as error:
-        text = f"Error grabbing logs: {error}\n".encode()
+        text = f"Error grabbing logs: {in_words(error)}\n".encode()
         yield text if tty else frame(STDERR, text)
     finally:
         await close(items)

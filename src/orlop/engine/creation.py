@@ -41,9 +41,7 @@ class Creation:
         container = self._parts.roster.add(record)
         async with container.lock, AsyncExitStack() as undo:
             undo.callback(self._parts.roster.delete, container)
-            furnished = await self._furnish(record, image, undo)
-            if furnished != record:
-                self._parts.roster.save(container, furnished)
+            self._parts.roster.save(container, await self._furnish(record, image, undo))
             undo.pop_all()
         self._parts.events.container("create", record)
         return record.id, warnings

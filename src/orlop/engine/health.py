@@ -8,7 +8,7 @@ from orlop.engine.events import Events
 from orlop.engine.parts import Spawn
 from orlop.engine.roster import Container
 from orlop.spec.container import ContainerRecord, Health, HealthProbe, HealthSpec, Status
-from orlop.spec.errors import OrlopError
+from orlop.spec.errors import OrlopError, in_words
 from orlop.spec.times import show_duration
 
 SECOND = 10**9
@@ -96,7 +96,7 @@ class HealthMonitor:
         try:
             code, output = await self._probe(record, command_of(record), timeout_ns / 1e9)
         except (OrlopError, OSError) as error:
-            code, output = -1, str(error)
+            code, output = -1, in_words(error)
         if code is None:
             message = f"Health check exceeded timeout ({show_duration(timeout_ns)})"
             code, output = -1, f"{message}: {output}" if output else message

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from orlop.engine.parts import Spawn
-from orlop.spec.errors import OrlopError
+from orlop.spec.errors import OrlopError, in_words
 from orlop.spec.progress import ProgressEvent
 
 Tell = Callable[[ProgressEvent], None]
@@ -52,7 +52,7 @@ class _Teller:
         except OrlopError as error:
             self.queue.put_nowait(error)
         except OSError as error:
-            self.queue.put_nowait(OrlopError(str(error)))
+            self.queue.put_nowait(OrlopError(in_words(error)))
         except BaseException as error:  # the listener must not take silence for success
             self.queue.put_nowait(OrlopError(f"the operation was broken off: {type(error).__name__}"))
             raise

@@ -93,6 +93,9 @@ class Recovery:
                 self._health.resume(container)
             elif record.status in LIVE:
                 continue
+            elif record.status is Status.REMOVING:  # the daemon died while it was created
+                async with container.lock:
+                    await self._removal.destroy(container, volumes=True)
             elif record.spec.auto_remove and record.started_ns:
                 async with container.lock:
                     await self._removal.auto_remove(container)

@@ -3,6 +3,7 @@
 import asyncio
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from dataclasses import replace
 
 from orlop.spec.container import LIVE, ContainerRecord, Status
 from orlop.spec.errors import Conflict, InvalidArgument, NotFound
@@ -101,9 +102,13 @@ class Roster:
         return container_id in self._containers
 
     def add(self, record: ContainerRecord) -> Container:
-        """Enter a new container and write it down. Raises Conflict when the name is taken."""
+        """Enter a new container; the first `save` says that it is complete. Raises Conflict when the name is taken.
+
+        Until then it is written down only if records of anonymous volumes hang on it, as one that the next start removes.
+        """
         self.check_free(record.name)
-        self._records.save(record.id, record)
+        if any(point.kind == "volume" for point in record.mounts):
+            self._records.save(record.id, replace(record, status=Status.REMOVING))
         return self._enter(Container(record))
 
     def check_free(self, name: str) -> None:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from orlop.spec.errors import OrlopError
+from orlop.spec.errors import OrlopError, in_words
 
 log = logging.getLogger(__name__)
 
@@ -67,4 +67,4 @@ async def _do(chore: Chore) -> None:
     try:
         await chore()
     except (OrlopError, OSError) as error:
-        log.warning("Cannot clean up: %s", error)
+        log.warning("Cannot clean up: %s", in_words(error))

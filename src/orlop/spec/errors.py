@@ -1,5 +1,22 @@
 """Every error that may leave a module. They know their meaning, never an HTTP status: `api/errors.py` holds that table."""
 
+import os
+
+
+def in_words(error: BaseException) -> str:
+    """An error as a user is shown it; the system's errors as Go words them: "/a/b: no space left on device"."""
+    if not isinstance(error, OSError) or not error.errno:
+        return str(error) or type(error).__name__
+    reason = os.strerror(error.errno)
+    text = (error.strerror or reason).replace(reason, reason.lower())
+    name = error.filename
+    shown = os.fsdecode(name).encode(errors="replace").decode() if isinstance(name, (str, bytes)) else ""
+    return f"{shown}: {text}" if shown else text
+
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class OrlopError(Exception):
     """Base of all errors that are shown to a user. The message is one line: what failed, on which object, why."""
@@ -76,3 +93,13 @@ class StartFailed(OrlopError):
 
 class Corrupt(OrlopError):
     """Content is not what its digest or its format says."""
+
+
+@contextmanager
+def explained(prefix: str) -> Iterator[None]:
+    """Put what was tried before the message of what failed inside: "cannot X: why"."""
+    try:
+        yield
+    except OrlopError as error:
+        error.args = (f"{prefix}: {error}",)
+        raise

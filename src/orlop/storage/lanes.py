@@ -94,9 +94,7 @@ def _serve(work: Callable[[int], Any], reading: int, answering: int) -> None:
 def describe(error: OrlopError | OSError) -> list[str]:
     """An error as what crosses a process boundary: the name of its class in spec.errors, and its message."""
     if isinstance(error, OSError):
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        text = error.strerror or reason
-        return ["OrlopError", f"{text}: {_shown(error.filename)}" if error.filename else text]
+        return ["OrlopError", errors.in_words(error)]
     known = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
     return [known.__name__, str(error), str(getattr(error, "exit_code", ""))]
 
@@ -108,7 +106,3 @@ def revive(described: list[str]) -> OrlopError:
     error: OrlopError = kind.__new__(kind)  # the message is whole already: not through __init__, which would word it again
     error.args = (message,)
     return error
-
-
-def _shown(filename: object) -> str:
-    return os.fsdecode(filename).encode(errors="replace").decode() if isinstance(filename, (str, bytes)) else str(filename)

@@ -1,9 +1,14 @@
-"""VolumeStore: named directories that outlive containers, in `volumes/<name>/_data`. Docker's `local` driver."""
+"""VolumeStore: named directories that outlive containers, in `volumes/<name>/_data`. Docker's `local` driver.
 
+One that is being made or removed is aside, under a name that no volume can have: so the next start knows what a crash cut short
+and completes it.
+"""
+
+import hashlib
 import os
 import re
-import secrets
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -11,11 +16,11 @@ from typing import Protocol
 from orlop.spec.errors import InvalidArgument, NotFound
 from orlop.spec.mounts import Mount
 from orlop.spec.volume import VolumeRecord, VolumeSpec
-from orlop.storage.layers import NEW
 from orlop.storage.trees import remove_tree
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _NAME_LENGTH = 255
+_NEW, _GONE = ".new-", ".gone-"  # a volume's name cannot begin with a dot
 _OPTIONS = frozenset(("type", "o", "device", "size"))
 _REQUIRED = ("device", "type")
 
@@ -37,8 +42,25 @@ class VolumeStore:
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._records = records
         self._volumes = records.load()
-        for left in self._directory.glob(f"{NEW}*"):
+        for name in list(self._volumes):
+            self._complete(name)
+        for left in self._directory.glob(f"{_NEW}*"):
             remove_tree(left)
+
+    def _complete(self, name: str) -> None:
+        """Bring to its end what a crash cut short. Where a directory is missing for another reason the record stays."""
+        place, made = self._directory / name, self._aside(_NEW, name)
+        if place.exists():
+            return
+        if made.exists():
+            os.rename(made, place)
+        elif self._aside(_GONE, name).exists():
+            self._records.delete(name)
+            del self._volumes[name]
+
+    def _aside(self, prefix: str, name: str) -> Path:
+        """Where a volume is while it is made or removed."""
+        return self._directory / f"{prefix}{hashlib.sha256(name.encode()).hexdigest()}"
 
     def list(self) -> tuple[VolumeRecord, ...]:
         """Every volume, by name."""
@@ -60,27 +82,32 @@ class VolumeStore:
         """Make a volume, or give the one that has the name. An empty name becomes 64 hex digits. Raises InvalidArgument."""
         if spec.name and (present := self.find(spec.name)):
             return present
-        spec = replace(spec, name=spec.name or secrets.token_hex(32), driver=spec.driver or "local")
+        spec = replace(spec, name=spec.name or os.urandom(32).hex(), driver=spec.driver or "local")
         check_name(spec.name)
         check_options(spec.options)
-        place = self._directory / spec.name
-        data = place / "_data"
-        data.mkdir(parents=True, exist_ok=True)  # exists where a crash lost the record: its data comes back
-        os.chmod(place, 0o701)
-        os.chmod(data, 0o755)
-        record = VolumeRecord(spec=spec, mountpoint=os.fspath(data), created_ns=now_ns, anonymous=anonymous)
-        self._records.save(spec.name, record)
+        place, aside = self._directory / spec.name, self._aside(_NEW, spec.name)
+        record = VolumeRecord(spec=spec, mountpoint=os.fspath(place / "_data"), created_ns=now_ns, anonymous=anonymous)
+        with ExitStack() as undo:
+            undo.callback(remove_tree, aside)
+            _make(aside)
+            self._records.save(spec.name, record)
+            if not place.exists():  # it does where a power cut lost the record: its data comes back
+                undo.callback(self._records.delete, spec.name)
+                os.rename(aside, place)
+                undo.pop_all()
         self._volumes[spec.name] = record
         return record
 
     def remove(self, name: str) -> None:
-        """Delete a volume and its content; whether it is in use is the engine's to know. Raises NotFound."""
+        """Forget a volume; its content waits aside for `purge`. Whether it is in use the engine knows. Raises NotFound."""
         self.get(name)
-        aside = self._directory / f"{NEW}{secrets.token_hex(8)}"
-        os.rename(self._directory / name, aside)  # a crash from here on leaves only what the next start sweeps
+        aside = self._aside(_GONE, name)
+        with suppress(FileNotFoundError):  # there was one of that name before
+            os.rename(aside, f"{aside}-{os.urandom(8).hex()}")
+        with suppress(FileNotFoundError):
+            os.rename(self._directory / name, aside)
         self._records.delete(name)
         del self._volumes[name]
-        remove_tree(aside)
 
     def mount_of(self, record: VolumeRecord) -> Mount | None:
         """What must be mounted on the volume's directory before use. None: nothing, it is a plain directory."""
@@ -90,6 +117,20 @@ class VolumeStore:
         words = tuple(word for word in options.get("o", "").split(",") if word)
         fstype = "bind" if "bind" in words or "rbind" in words else options["type"]
         return Mount(fstype, options["device"], words)
+
+
+def purge(root: Path) -> None:
+    """Delete the content of removed volumes. May take long: for workers. `root`: the data root."""
+    for place in (root / "volumes").glob(f"{_GONE}*"):
+        remove_tree(place)
+
+
+def _make(place: Path) -> None:
+    """An empty volume."""
+    remove_tree(place)
+    for directory, mode in ((place, 0o701), (place / "_data", 0o755)):
+        directory.mkdir()
+        directory.chmod(mode)
 
 
 def check_name(name: str) -> None:
