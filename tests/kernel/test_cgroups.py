@@ -64,16 +64,6 @@ def test_a_process_that_enters_is_counted_and_killed_with_all_it_forked(group):
     assert group.remove()
 
 
-def test_entering_does_not_wait_for_the_kernel(group):
-    times = []
-    for _ in range(5):
-        time.sleep(0.3)
-        started = time.perf_counter()
-        os.waitpid(child(group, lambda: None), 0)
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.005
-
-
 def test_freeze_and_thaw(group):
     pid = child(group)
     group.freeze()

@@ -94,7 +94,7 @@ class Client:
 
 @needs_openssl
 def test_a_client_with_a_certificate_half_closes_and_reads_on(tmp_path: Path) -> None:
-    from test_connection import UPGRADE, cat, hijacking
+    from unit.wire.test_connection import UPGRADE, cat, hijacking
 
     certificates(tmp_path)
     names = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem"), "authority": str(tmp_path / "ca.pem")}
