@@ -191,6 +191,18 @@ def test_as_many_layers_as_docker_allows_can_be_mounted(tmp_path: Path) -> None:
         assert len([name for name in os.listdir(root) if name.startswith("f")]) == 127
 
 
+def test_where_overlayfs_cannot_be_stacked_copies_are_made(tmp_path: Path) -> None:
+    """A data root inside a container lies on an overlay itself."""
+    outer = Store(tmp_path / "outer", "overlay2")
+    assert Store(tmp_path / "plain").snapshots.name == "overlay2"
+    with mounted(outer.snapshots.prepare("k", ""), tmp_path) as root:
+        inner = Store(root / "data")
+        assert inner.snapshots.name == "native"
+        layer = inner.layers.extract(io.BytesIO(tar(file("f", b"x"))))
+        (mount,) = inner.snapshots.prepare("k", layer.chain_id)
+        assert (Path(mount.source) / "f").read_bytes() == b"x"
+
+
 def test_an_unknown_driver_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="no storage driver zfs"):
         Store(tmp_path / "data", "zfs")

@@ -235,6 +235,13 @@ class LayerStore:
             if not any(other.diff_id == record.diff_id for other in self.records()):
                 self._recipe(record.diff_id).unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Remove recipes that a crash has left without their layer."""
+        wanted = {record.diff_id.removeprefix("sha256:") for record in self.records()}
+        for path in self._recipes.iterdir():
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
+
     def _diff_ids(self, chain_id: Digest) -> tuple[Digest, ...]:
         found: list[Digest] = []
         while chain_id:

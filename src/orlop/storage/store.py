@@ -22,4 +22,5 @@ class Store:
     def sweep(self, keys: Collection[str]) -> None:
         """At start: put aside what a crash left; `keys` are the snapshots of known containers. Then `snapshots.purge`."""
         self.content.sweep()
+        self.layers.sweep()
         self.snapshots.sweep(keys)
