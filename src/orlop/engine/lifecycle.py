@@ -16,7 +16,7 @@ from orlop.engine.removal import Removal
 from orlop.engine.roster import Container
 from orlop.engine.sandbox import Sandboxes
 from orlop.spec.container import LIVE, ContainerRecord, Process, Status
-from orlop.spec.errors import Conflict, NotFound, NotModified, OrlopError, StartFailed, Unavailable, in_words
+from orlop.spec.errors import Conflict, NotFound, NotModified, OrlopError, StartFailed, Unavailable, explained, in_words
 from orlop.spec.isolation import Exit
 from orlop.spec.streams import WaitResult
 
@@ -237,6 +237,11 @@ class Lifecycle:
     async def restart(self, reference: str, *, signal: str = "", timeout_seconds: int | None = None) -> None:
         """Stop, if it runs, and start again. --rm does not act in between."""
         container = self._parts.roster.get(reference)
+        with explained(f"Cannot restart container {reference}"):
+            await self._stop_and_start(container, signal, timeout_seconds)
+        self._parts.events.container("restart", container.record)
+
+    async def _stop_and_start(self, container: Container, signal: str, timeout_seconds: int | None) -> None:
         container.being_restarted = True
         try:
             if container.is_active:
@@ -247,7 +252,6 @@ class Lifecycle:
             if not container.is_active:
                 self._save(container, replace(container.record, stopped_by_user=False), write=False)
                 await self._start(container)
-        self._parts.events.container("restart", container.record)
 
     async def kill_for_removal(self, container: Container) -> None:
         """Kill it and wait for its end, whatever its policy says."""

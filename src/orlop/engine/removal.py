@@ -39,7 +39,7 @@ class Removal:
         if container.being_removed:
             raise Conflict(f"removal of container {reference} is already in progress")
         if container.is_active and not force:
-            self._refuse_running(container)
+            self._refuse_running(container, reference)
         container.being_removed = True
         try:
             if container.is_active:
@@ -49,12 +49,12 @@ class Removal:
         finally:
             container.being_removed = False
 
-    def _refuse_running(self, container: Container) -> None:
+    def _refuse_running(self, container: Container, reference: str) -> None:
         record = container.record
         reason = "container is paused and must be unpaused first"
         if record.status is not Status.PAUSED:
             reason = f"container is {record.status.value}: stop the container before removing or force remove"
-        raise Conflict(f'cannot remove container "/{record.name}": {reason}')
+        raise Conflict(f'cannot remove container "{reference}": {reason}')
 
     def _remove_link(self, reference: str) -> None:
         """`rm --link self/alias`: it is told no more, from its next start on."""

@@ -10,7 +10,7 @@ from orlop.engine.homes import ETC_FILES
 from orlop.engine.parts import Parts
 from orlop.network import files
 from orlop.spec.container import ContainerRecord
-from orlop.spec.errors import Conflict, NotFound
+from orlop.spec.errors import Conflict, NotFound, explained
 from orlop.spec.network import Endpoint, EndpointSpec, NetworkRecord, PortBinding
 
 
@@ -35,7 +35,8 @@ class Sandboxes:
         if mode.startswith(SHARED):
             return Place(record=record, namespace=self._namespace_of(mode.removeprefix(SHARED)))
         undo.push_async_callback(networks.release_sandbox, record.id)
-        record = await self._attach_all(record, undo)
+        with explained("failed to set up container networking"):
+            record = await self._attach_all(record, undo)
         namespace = "host" if mode == "host" else await networks.sandbox(record.id)
         return Place(record=replace(record, ports=networks.published(record.id)), namespace=namespace)
 

@@ -6,7 +6,7 @@ from orlop.engine.checks import check_resources, check_restart
 from orlop.engine.parts import Parts
 from orlop.engine.roster import Container
 from orlop.spec.container import LIVE, RestartPolicy, Status
-from orlop.spec.errors import Conflict, InvalidArgument, OrlopError
+from orlop.spec.errors import Conflict, InvalidArgument, explained
 from orlop.spec.resources import Resources
 
 _UNSET = Resources()
@@ -46,17 +46,14 @@ async def update(parts: Parts, container: Container, resources: Resources, resta
         check_restart(restart)
     async with container.lock:
         record = container.record
-        prefix = f"Cannot update container {record.id}: "
-        if container.being_removed or record.status in (Status.REMOVING, Status.DEAD):
-            raise Conflict(f'{prefix}container is marked for removal and cannot be "update"')
-        if restart and restart.name and record.spec.auto_remove and restart.name != "no":
-            raise Conflict(f"{prefix}Restart policy cannot be updated because AutoRemove is enabled for the container")
-        try:
+        with explained(f"Cannot update container {record.id}"):
+            if container.being_removed or record.status in (Status.REMOVING, Status.DEAD):
+                raise Conflict('container is marked for removal and cannot be "update"')
+            if restart and restart.name and record.spec.auto_remove and restart.name != "no":
+                raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
             after = changed(record.spec.resources, resources)
             if after != record.spec.resources and record.status in LIVE:
                 await parts.isolation.update(record.id, after)
-        except OrlopError as error:
-            raise type(error)(f"{prefix}{error}") from error
         policy = restart if restart and restart.name else record.spec.restart
         parts.roster.save(container, replace(record, spec=replace(record.spec, resources=after, restart=policy)))
         parts.events.container("update", record)

@@ -1,6 +1,13 @@
 """Every error that may leave a module. They know their meaning, never an HTTP status: `api/errors.py` holds that table."""
 
+from __future__ import annotations
+
 import os
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def in_words(error: BaseException) -> str:
@@ -12,10 +19,6 @@ def in_words(error: BaseException) -> str:
     name = error.filename
     shown = os.fsdecode(name).encode(errors="replace").decode() if isinstance(name, (str, bytes)) else ""
     return f"{shown}: {text}" if shown else text
-
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class OrlopError(Exception):

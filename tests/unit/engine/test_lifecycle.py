@@ -158,9 +158,9 @@ async def test_a_user_s_stop_ends_a_restart_loop(w):
 @story
 async def test_a_running_container_is_removed_only_by_force(w):
     container = await w.run()
-    wanted = 'cannot remove container "/web": container is running: stop the container before removing or force remove'
+    wanted = 'cannot remove container "web": container is running: stop the container before removing or force remove'
     with pytest.raises(Conflict) as refused:
-        await w.containers.remove(container)
+        await w.containers.remove("web")
     assert str(refused.value) == wanted
     await w.containers.remove(container, force=True)
     assert w.actions() == ["create", "start", "kill", "die", "destroy"]
