@@ -34,7 +34,7 @@ from orlop.network.wiring import Networks as Wiring
 from orlop.options import DaemonOptions
 from orlop.runtime.isolation import ProcessIsolation
 from orlop.spec.container import ContainerRecord
-from orlop.spec.errors import OrlopError
+from orlop.spec.errors import OrlopError, Unavailable
 from orlop.spec.image import ImageRecord
 from orlop.spec.isolation import Exit
 from orlop.spec.network import NetworkRecord
@@ -185,9 +185,13 @@ async def keep_durable(database: Database) -> None:
     """Bring to the disk, now and then, what was written; for nobody on the hot path waits for it."""
     while True:
         await asyncio.sleep(CHECKPOINT_SECONDS)
+        database.catch_up()
         if database.is_dirty:
             database.mark_clean()
-            await asyncio.to_thread(database.checkpoint)
+            try:
+                await asyncio.to_thread(database.checkpoint)
+            except Unavailable as error:
+                log.warning("%s", error)
 
 
 async def run(options: DaemonOptions) -> None:

@@ -51,7 +51,7 @@ class Memory(dict[str, Any]):
     def load(self) -> dict[str, Any]:
         return dict(self)
 
-    def save(self, key: str, value: Any, /) -> None:
+    def save(self, key: str, value: Any, /, *, can_wait: bool = False) -> None:
         self[key] = value
 
     def delete(self, key: str, /) -> None:
@@ -367,10 +367,10 @@ def test_a_crash_leaves_a_volume_whole_or_gone(tmp_path: Path, calls: int) -> No
     records = Memory()
 
     def step(action: Callable[..., Any]) -> Callable[..., Any]:
-        def limited(*args: Any) -> Any:
+        def limited(*args: Any, **options: Any) -> Any:
             if next(left, None) is None:
                 raise _Crash
-            return action(*args)
+            return action(*args, **options)
 
         return limited
 

@@ -41,7 +41,7 @@ class Creation:
         container = self._parts.roster.add(record)
         async with container.lock, AsyncExitStack() as undo:
             undo.callback(self._parts.roster.delete, container)
-            self._parts.roster.save(container, await self._furnish(record, image, undo))
+            self._parts.roster.complete(container, await self._furnish(record, image, undo))
             undo.pop_all()
         self._parts.events.container("create", record)
         return record.id, warnings
@@ -110,6 +110,7 @@ class Creation:
         return replace(
             spec,
             log=log,
+            init=settings.use_init if spec.init is None else spec.init,
             shm_size_bytes=spec.shm_size_bytes or settings.shm_size_bytes,
             resources=replace(spec.resources, ulimits=ulimits) if ulimits else spec.resources,
         )

@@ -102,9 +102,9 @@ class Roster:
         return container_id in self._containers
 
     def add(self, record: ContainerRecord) -> Container:
-        """Enter a new container; the first `save` says that it is complete. Raises Conflict when the name is taken.
+        """Enter a new container; `complete` writes it down. Raises Conflict when the name is taken.
 
-        Until then it is written down only if records of anonymous volumes hang on it, as one that the next start removes.
+        Until then it is written only if records of anonymous volumes hang on it, as one that the next start removes.
         """
         self.check_free(record.name)
         if any(point.kind == "volume" for point in record.mounts):
@@ -119,14 +119,19 @@ class Roster:
                 "You have to remove (or rename) that container to be able to reuse that name."
             )
 
+    def complete(self, container: Container, record: ContainerRecord) -> None:
+        """Write down a container that `add` has entered. Raises Unavailable (disk full)."""
+        self._records.save(record.id, record)
+        container.record = record
+
     def save(self, container: Container, record: ContainerRecord) -> None:
-        """Replace a record, in memory and on disk. A new name moves the index."""
+        """Replace a record, in memory and (when the disk is full: later) on disk. A new name moves the index."""
         if record.name != container.record.name:
             self.check_free(record.name)
             del self.names[container.record.name]
             self.names[record.name] = record.id
         container.record = record
-        self._records.save(record.id, record)
+        self._records.save(record.id, record, can_wait=True)
 
     def delete(self, container: Container) -> None:
         """Forget a container."""

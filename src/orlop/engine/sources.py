@@ -25,7 +25,7 @@ class Sources:
         changed = BlobSources(sources=(source, *others)[:_KEPT])
         if changed != self._known.get(diff_id):
             self._known[diff_id] = changed
-            self._records.save(diff_id, changed)
+            self._records.save(diff_id, changed, can_wait=True)
 
     def forget(self, diff_id: Digest) -> None:
         """The layer is gone from here."""

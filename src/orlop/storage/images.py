@@ -21,7 +21,7 @@ class ImageRecords(Protocol):
     """Where records of images are kept (`state.records.Records`)."""
 
     def load(self) -> dict[str, ImageRecord]: ...
-    def save(self, key: str, value: ImageRecord, /) -> None: ...
+    def save(self, key: str, value: ImageRecord, /, *, can_wait: bool = False) -> None: ...
     def delete(self, key: str, /) -> None: ...
 
 
@@ -32,8 +32,10 @@ class ImageStore:
         self.content = store.content
         self._layers = store.layers
         self._records = records
-        self._images = {record.id: record for record in records.load().values()}
-        self._names = {name: record.id for record in self._images.values() for name in (*record.tags, *record.digests)}
+        self._images: dict[Digest, ImageRecord] = {}
+        self._names: dict[str, Digest] = {}
+        for record in sorted(records.load().values(), key=lambda record: record.last_tagged_ns):
+            self._enter(record)
 
     # Finding.
 
@@ -118,7 +120,7 @@ class ImageStore:
     # Changing.
 
     def register(self, arrival: ImageArrival, now_ns: int) -> ImageRecord:
-        """Make an image that has arrived known, and give it its names. Raises Conflict when its layers went meanwhile."""
+        """Make an image that has arrived known, with its names. Raises Conflict when its layers went meanwhile, Unavailable."""
         missing = [layer.diff_id for layer in arrival.layers if not self._layers.has(layer.chain_id)]
         if missing:
             raise Conflict(f"cannot register image {arrival.config}: its layer {missing[0]} was removed meanwhile, try again")
@@ -135,16 +137,15 @@ class ImageStore:
             last_tagged_ns=old.last_tagged_ns if old else 0,
             created_ns=parse_time(config.created),
         )
-        self._keep(record)
-        for name in (*arrival.names, *arrival.digests):
-            self._name(arrival.config, name, now_ns)
-        return self._images[arrival.config]
+        return self._keep(_named(record, (*arrival.names, *arrival.digests), now_ns))
 
     def tag(self, image_id: Digest, reference: Reference, now_ns: int = 0) -> ImageRecord:
         """Give an image a name, taking it from the image that had it. A reference with a digest is noted as such."""
         reference = reference.with_default_tag()
         name = f"{reference.repository}@{reference.digest}" if reference.digest else str(reference)
-        return self._name(image_id, name, now_ns)
+        if image_id not in self._images:
+            raise NotFound("image", image_id)
+        return self._keep(_named(self._images[image_id], (name,), now_ns))
 
     def untag(self, reference: Reference) -> ImageRecord:
         """Take a name away; returns the image that had it. Raises NotFound."""
@@ -165,31 +166,40 @@ class ImageStore:
         self._records.delete(image_id)
         return record
 
-    def _name(self, image_id: Digest, name: str, now_ns: int) -> ImageRecord:
-        if image_id not in self._images:
-            raise NotFound("image", image_id)
-        holder = self._names.get(name)
-        if holder and holder != image_id:
-            self._unname(holder, name)
-        record = self._images[image_id]
-        if not holder or holder != image_id:
-            self._names[name] = image_id
-            if "@" in name:
-                record = replace(record, digests=tuple(sorted((*record.digests, name))))
-            else:
-                record = replace(record, tags=tuple(sorted((*record.tags, name))))
-        return self._keep(replace(record, last_tagged_ns=now_ns or record.last_tagged_ns))
-
     def _unname(self, image_id: Digest, name: str) -> ImageRecord:
-        del self._names[name]
+        """Taking a name away is written when it can be: it must be possible on a full disk."""
+        self._names.pop(name, None)
         record = self._images[image_id]
         tags = tuple(tag for tag in record.tags if tag != name)
-        return self._keep(replace(record, tags=tags, digests=tuple(digest for digest in record.digests if digest != name)))
+        record = replace(record, tags=tags, digests=tuple(digest for digest in record.digests if digest != name))
+        self._images[image_id] = record
+        self._records.save(image_id, record, can_wait=True)
+        return record
 
     def _keep(self, record: ImageRecord) -> ImageRecord:
-        self._images[record.id] = record
+        """Write a record, and only then have it. Raises Unavailable (disk full)."""
         self._records.save(record.id, record)
+        self._enter(record)
         return record
+
+    def _enter(self, record: ImageRecord) -> None:
+        """Have it, with its names, which are taken from whoever had them. A crash may come before that is written down too."""
+        for name in (*record.tags, *record.digests):
+            holder = self._names.get(name)
+            if holder and holder != record.id:
+                self._unname(holder, name)
+            self._names[name] = record.id
+        self._images[record.id] = record
+
+
+def _named(record: ImageRecord, names: Sequence[str], now_ns: int) -> ImageRecord:
+    """The image with these names too. Those with a digest are noted as such."""
+    return replace(
+        record,
+        tags=tuple(sorted({*record.tags, *(name for name in names if "@" not in name)})),
+        digests=tuple(sorted({*record.digests, *(name for name in names if "@" in name)})),
+        last_tagged_ns=(now_ns or record.last_tagged_ns) if names else record.last_tagged_ns,
+    )
 
 
 def parse_time(text: str) -> int:

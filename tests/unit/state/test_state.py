@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from orlop.spec.container import ContainerRecord, ContainerSpec, Health, HealthProbe, ProcessDefaults, Status
-from orlop.spec.errors import Conflict, Corrupt
+from orlop.spec.errors import Conflict, Corrupt, Unavailable
 from orlop.spec.mounts import MountPoint
 from orlop.state import documents
 from orlop.state.atomic import write_file
-from orlop.state.database import Database
+from orlop.state.database import RESERVE_BYTES, Database
 from orlop.state.locks import FileLock
 from orlop.state.records import Records
 
@@ -65,6 +65,57 @@ def test_checkpoint_moves_the_log_and_dirty_tells_when_one_is_due(tmp_path):
     assert sqlite3.connect(f"file:{tmp_path}/state.db?immutable=1", uri=True).execute(
         "SELECT count(*) FROM records"
     ).fetchone() == (1,)
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A database that cannot grow any more: to SQLite that is the same as a disk without room."""
+    database = Database(tmp_path / "state.db")
+    yield database
+    database.close()
+
+
+def fill(database):
+    database.execute("PRAGMA max_page_count=1")  # takes the present size
+    number = 0
+    with pytest.raises(Unavailable, match=r"state\.db: no space left on device"):
+        while number < 1000:
+            Records(database, "filler", bytes).save(str(number := number + 1), bytes(4000))
+    return number
+
+
+def test_a_full_disk_refuses_what_is_new_and_keeps_what_happened_for_later(tmp_path, full):
+    records = Records(full, "n", dict)
+    records.save("old", {"v": 1})
+    records.save("removed", {"v": 1})
+    fill(full)
+    big = {"v": "x" * 9000}
+    with pytest.raises(Unavailable, match="no space left on device"):
+        records.save("new", big)
+    records.save("old", big, can_wait=True)
+    records.save("ended", {"v": "y" * 9000}, can_wait=True)
+    records.save("ended", big, can_wait=True)
+    records.delete("removed")
+    assert records.load().get("ended") is None
+    full.catch_up()
+    full.execute("PRAGMA max_page_count=100000")
+    full.catch_up()
+    assert records.load() == {"old": big, "ended": big}
+    assert Records(Database(tmp_path / "state.db"), "n", dict).load() == {"old": big, "ended": big}
+
+
+def test_what_is_written_in_time_stands_over_what_waited(full):
+    records = Records(full, "n", dict)
+    fill(full)
+    records.save("k", {"v": "x" * 9000}, can_wait=True)
+    full.execute("PRAGMA max_page_count=100000")
+    records.save("k", {"v": 2})
+    full.catch_up()
+    assert records.load() == {"k": {"v": 2}}
+
+
+def test_some_room_is_reserved_for_a_disk_that_is_full(full):
+    assert fill(full) > RESERVE_BYTES // 3 // 4000
 
 
 def test_a_file_that_is_no_database_is_corrupt(tmp_path):
