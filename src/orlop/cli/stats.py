@@ -170,11 +170,15 @@ def _memory_share(reading: "Document", _: bool) -> str:
 
 
 def _network(reading: "Document", _: bool) -> str:
+    if "cpu_stats" not in reading:
+        return NONE
     networks = (reading.get("networks") or {}).values()
     return " / ".join(size(sum(network[field] for network in networks), 3) for field in ("rx_bytes", "tx_bytes"))
 
 
 def _block(reading: "Document", _: bool) -> str:
+    if "cpu_stats" not in reading:
+        return NONE
     rows = (reading.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
     return " / ".join(size(sum(row["value"] for row in rows if row["op"][:1].lower() == letter), 3) for letter in "rw")
 

@@ -40,7 +40,9 @@ def test_a_row() -> None:
 
 def test_a_row_before_the_first_reading() -> None:
     assert VIEW.fields["MemUsage"][1]({"id": "x"}, False) == "-- / --"
-    assert VIEW.fields["CPUPerc"][1]({"id": "x"}, False) == "--"
+    assert [VIEW.fields[name][1]({"id": "x"}, False) for name in ("CPUPerc", "MemPerc", "NetIO", "BlockIO", "PIDs")] == [
+        "--"
+    ] * 5
 
 
 def test_totals() -> None:
