@@ -174,6 +174,7 @@ async def bring_up(house: House, undo: AsyncExitStack) -> None:
     undo.push_async_callback(parts.workers.close)
     house.recovery.sweep()
     await house.recovery.settle(ended)
+    house.engine.images.collect()  # what a crash left between its arrival and its name
     is_settled = True
     for exit in early:
         lifecycle.ended(exit)

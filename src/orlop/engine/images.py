@@ -253,7 +253,7 @@ class Images:
     async def remove(self, reference: str, *, force: bool = False, prune: bool = True) -> builtins.list[Removal]:
         """Take a name away, or an image. Raises Conflict, NotFound."""
         removals = self._removal.remove(reference, force=force, prune=prune)
-        self._collect()
+        self.collect()
         return removals
 
     async def prune(self, filters: Filters) -> tuple[builtins.list[Removal], int]:
@@ -269,11 +269,12 @@ class Images:
                     removals += self._removal.remove(text, force=False, prune=True)
                 except (Conflict, NotFound):  # in use, or gone with another name
                     continue
-        freed = self._collect()
+        freed = self.collect()
         self._parts.events.emit("image", "prune", "", {"reclaimed": str(freed)})
         return removals, freed
 
-    def _collect(self) -> int:
+    def collect(self) -> int:
+        """Remove layers and documents that no image and no container needs; the bytes that this frees."""
         freed = self._adoption.collect()
         self._purge.purge_later()
         return freed

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orlop.spec.errors import OrlopError, in_words
@@ -10,6 +11,7 @@ from orlop.spec.errors import OrlopError, in_words
 log = logging.getLogger(__name__)
 
 Chore = Callable[[], Awaitable[None]]
+DRAIN_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ class Sweeper:
     def _due(self, waiting: _Waiting) -> float:
         return min(self._last_request + waiting.idle_seconds, waiting.latest)
 
-    async def drain(self) -> None:
-        """Do all that waits, now (at the daemon's end)."""
-        while self._waiting:
-            await _do(self._waiting.pop(0).chore)
+    async def drain(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Do what waits, now (at the daemon's end), as far as the time goes; the next start finds the rest by itself."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._waiting:
+                    await _do(self._waiting.pop(0).chore)
 
 
 async def _do(chore: Chore) -> None:
