@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 LISTENER = 3  # the number of the socket that the daemon connects to, in holder and keeper
 _MOST_BYTES = 4096
 _MOST_FDS = 16
-_SOON_SECONDS, _PAUSE_SECONDS = (
-    0.05,
-    0.2,
-)  # a keeper that ends sooner than this after its start has a fault: pause before the next
+_PAUSES_SECONDS = (0.0, 0.1, 0.5, 2.0, 10.0)  # before the next keeper, when so many have ended by a fault of theirs in a row
 
 
 class Held:
@@ -108,6 +105,8 @@ class _Holding:
     def __init__(self, run_keeper: Callable[[Holder], NoReturn], name: str) -> None:
         self._run_keeper, self._name = run_keeper, name
         self._held: dict[str, Held] = {}
+        self._keeper = -1  # pid of the one that we have forked
+        self._faults = 0
 
     def run(self, channel: socket.socket | None) -> NoReturn:
         """Serve the keeper at the other end of `channel`, then those that come after it."""
@@ -115,18 +114,18 @@ class _Holding:
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         signals = children_pipe()
         while True:
-            started = time.monotonic()
             channel = channel or self._start_keeper()
             if not self._serve(channel, signals):
                 os._exit(0)
             channel.close()
             channel = None
-            if time.monotonic() - started < _SOON_SECONDS:
-                time.sleep(_PAUSE_SECONDS)
+            self._judge()
+            time.sleep(_PAUSES_SECONDS[min(self._faults, len(_PAUSES_SECONDS) - 1)])
 
     def _start_keeper(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if os.fork() == 0:
+        self._keeper = os.fork()
+        if self._keeper == 0:
             signal.set_wakeup_fd(-1)
             _close_all_but(theirs.fileno())
             self._run_keeper(Holder(theirs))
@@ -137,11 +136,18 @@ class _Holding:
             _send(ours, [])
         return ours
 
+    def _judge(self) -> None:
+        """Count a keeper that has ended with an error, unlike one that was killed."""
+        with contextlib.suppress(ChildProcessError):  # it is reaped already, or was not forked by us
+            _, status = os.waitpid(self._keeper, 0)
+            self._faults = self._faults + 1 if os.WIFEXITED(status) else 0
+
     def _serve(self, channel: socket.socket, signals: int) -> bool:
         """Until the keeper is gone: whether it left without a farewell."""
         poll = select.poll()
         poll.register(channel, select.POLLIN)
         poll.register(signals, select.POLLIN)
+        self._reap(channel)
         while True:
             ready = [fd for fd, _ in poll.poll()]
             if signals in ready:
@@ -162,7 +168,10 @@ class _Holding:
             case [pid, names]:
                 entry = self._held.setdefault(key, Held(pid))
                 entry.pid = pid
-                entry.fds |= zip(names, fds, strict=True)
+                for name, fd in zip(names, fds, strict=True):
+                    if name in entry.fds:  # a new keeper hands over what it has just been given
+                        os.close(entry.fds[name])
+                    entry.fds[name] = fd
             case [names] if key in self._held:
                 for name in names:
                     if (fd := self._held[key].fds.pop(name, None)) is not None:
@@ -172,14 +181,15 @@ class _Holding:
                     os.close(fd)
 
     def _reap(self, channel: socket.socket) -> None:
-        """Collect the dead: keepers, and what they left to us."""
+        """Collect the dead that a keeper before this one has left to us; the keeper itself is left to `_judge`."""
         keys = {entry.pid: key for key, entry in self._held.items()}
         with contextlib.suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if key := keys.get(ended[0]):
-                    self._held[key].status = ended[1]
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != self._keeper:
+                _, status = os.waitpid(ended.si_pid, 0)
+                if key := keys.get(ended.si_pid):
+                    self._held[key].status = status
                     with contextlib.suppress(OSError):
-                        _send(channel, [key, ended[1]])
+                        _send(channel, [key, status])
 
 
 def children_pipe() -> int:

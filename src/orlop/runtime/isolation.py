@@ -223,7 +223,7 @@ class ProcessIsolation:
         ours.setblocking(False)
         wanted = {"stdin": stdin, "stdout": stdout, "stderr": stderr, "tty": tty}
         try:
-            await self._ask("attach", {**_names(container_id, exec_id), **wanted}, (theirs.fileno(),))
+            await self._ask("attach", {**_names(container_id, exec_id), **wanted}, (theirs.fileno(),), again=True)
         except BaseException:
             ours.close()
             raise
@@ -235,11 +235,12 @@ class ProcessIsolation:
 
     async def kill(self, container_id: str, signal: int, exec_id: str = "") -> None:
         """Send a signal."""
-        await self._ask("kill", {**_names(container_id, exec_id), "signal": signal})
+        await self._ask("kill", {**_names(container_id, exec_id), "signal": signal}, again=True)
 
     async def resize(self, container_id: str, rows: int, columns: int, exec_id: str = "") -> None:
         """Set the size of the tty."""
-        await self._ask("resize", {**_names(container_id, exec_id), "rows": rows, "columns": columns})
+        size = {"rows": rows, "columns": columns}
+        await self._ask("resize", {**_names(container_id, exec_id), **size}, again=True)
 
     def _group(self, container_id: str) -> Cgroup:
         if container_id not in self._running:

@@ -28,6 +28,7 @@ from orlop.runtime.journal import Journal
 from orlop.runtime.launch import Launch
 from orlop.runtime.logs import LogFile
 from orlop.runtime.loop import Loop
+from orlop.runtime.spares import Spares
 from orlop.runtime.stdio import Stdio
 from orlop.runtime.subscriber import Subscriber
 from orlop.runtime.wards import Ward, key_of
@@ -56,6 +57,7 @@ class Keeper:
         with contextlib.suppress(FileNotFoundError), open(f"{exec_root}/cgroups") as file:  # parents that we have made
             self._layout.made.update(file.read().split("\n"))
         self._loop = Loop()
+        self._spares = Spares(self._layout)
         self._wards: dict[str, Ward] = {}
         self._clients: list[Client] = []
         self._early: dict[str, list[Subscriber]] = {}  # attached to what is not started yet
@@ -213,12 +215,13 @@ class Keeper:
             reply({"pid": launch.pid, "ticks": launch.ticks})
             self._loop.watch(ward.pidfd, events.READ, lambda mask: self._on_end(ward))
             self._loop.soon(lambda: self._hold(ward))
+            self._loop.lazily(self._spares.fill)
 
         def failed(message: str, exit_code: int) -> None:
             self._abandon(ward)
             reply({"error": message, "kind": "StartFailed", "exit_code": exit_code})
 
-        launch = Launch(self._loop, stdio, tty=request["tty"], stdin=request["stdin"])
+        launch = Launch(self._loop, stdio, self._spares, tty=request["tty"], stdin=request["stdin"])
         launch.run(request["plan"], ward.group, pidfd, started, failed)
         ward.pid = launch.pid
         for subscriber in self._early.pop(ward.key, []):
@@ -351,6 +354,7 @@ class Keeper:
         for client in self._clients[:]:
             if client.listens:
                 client.send(_exit_event(ward))
+        self._loop.soon(self._spares.fill)  # while the client ends
         self._end_lazily(ward)
 
     def _end_lazily(self, ward: Ward) -> None:
@@ -499,7 +503,10 @@ def keeper_of(exec_root: str) -> Callable[[Holder], NoReturn]:
         try:
             syscalls.set_process_title(f"orlop-keeper {exec_root}")
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-            Keeper(exec_root, holder).serve()
+            if os.path.isdir(exec_root):
+                Keeper(exec_root, holder).serve()
+            else:  # whatever runs, nobody can ever ask for it again
+                holder.farewell()
             code = 0
         except Exception:  # told, and then the next keeper takes over
             traceback.print_exc(file=sys.stderr)
