@@ -13,7 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".venv/bin"
-START_SECONDS = 20.0
+PATIENCE = float(os.environ.get("ORLOP_TEST_PATIENCE", "1"))  # a factor on every wait; tools/vmtest sets it on slow machines
+START_SECONDS = 20.0 * PATIENCE
 
 
 class CommandFailed(AssertionError):
@@ -74,7 +75,7 @@ class Engine:
         """SIGTERM; containers run on."""
         assert self.daemon
         self.daemon.terminate()
-        self.daemon.wait(20)
+        self.daemon.wait(20 * PATIENCE)
 
     def destroy(self) -> None:
         """Remove every container, end daemon and keeper, delete the roots."""
@@ -95,7 +96,9 @@ class Engine:
         return os.environ | {"DOCKER_HOST": self.host, "DOCKER_CONFIG": str(config)}
 
     def run(self, *argv: str, stdin: bytes | None = None, timeout: float = 60) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(argv, input=stdin, capture_output=True, env=self.environment, timeout=timeout, check=False)
+        return subprocess.run(
+            argv, input=stdin, capture_output=True, env=self.environment, timeout=timeout * PATIENCE, check=False
+        )
 
     def docker(self, *words: str, **options: Any) -> str:
         return self._client("docker", words, **options)
@@ -162,7 +165,7 @@ def mounts_below(directory: Path) -> list[str]:
 
 def until(condition: Any, seconds: float = 10.0, what: str = "") -> Any:
     """The condition's first true value; fails the test when none comes in time."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         if value := condition():
             return value
