@@ -4,6 +4,7 @@ Rounds go through the engines in turn, after one round that is thrown away; the 
 Runs in a mount and network namespace of its own (see the Makefile). Options: --rounds N, --pause SECONDS.
 """
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -106,7 +107,12 @@ def main() -> None:
         print(f"{'':34}{''.join(f'{engine.name:>20}' for engine in engines)}")
         for name, case in CASES.items():
             print(row(name, measure(case, engines, options.rounds, options.pause), engines, "ms"), flush=True)
-        figures = {engine.name: throughput_and_memory(engine) for engine in engines}
+        figures = {}
+        for engine in engines:
+            try:
+                figures[engine.name] = throughput_and_memory(engine)
+            except subprocess.CalledProcessError as error:
+                print(f"{engine.name}: {' '.join(error.cmd[-8:])}: exit {error.returncode}", file=sys.stderr)
         titles = (
             (f"start of {MANY} by {CLIENTS} clients", "per second"),
             ("idle memory (PSS)", "MiB"),
@@ -117,6 +123,7 @@ def main() -> None:
     finally:
         for engine in engines:
             engine.stop()
+        shutil.rmtree(engines[0].home, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -43,12 +43,17 @@ class Engine:
         return True
 
     def stop(self) -> None:
-        """End the daemon and whatever it left running in its session."""
+        """End the daemon and whatever it left running."""
         if self.process:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(30)
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
+        subprocess.run(["umount", "-l", *sorted(self._mounts(), reverse=True)], check=False, capture_output=True)
+
+    def _mounts(self) -> list[str]:
+        points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+        return [point for point in points if point.startswith(f"{self.home}/")]
 
     @property
     def env(self) -> dict[str, str]:
