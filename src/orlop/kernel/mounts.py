@@ -5,7 +5,6 @@ Import-light: the container's first process imports it.
 
 from __future__ import annotations
 
-import errno
 import os
 
 from orlop.kernel import syscalls
@@ -218,57 +217,24 @@ _MOST_DATA = os.sysconf("SC_PAGESIZE") - 1
 
 
 def mount_overlay(flags: int, data: str, target: str) -> None:
-    """Mount an overlay. What is too long for mount(2) goes the newer way (lowerdir+, from 6.8), or by short names."""
-    if len(os.fsencode(data)) < _MOST_DATA:
+    """Mount an overlay at an absolute path. mount(2) takes one page of options; where that is too little for the paths of the
+    layers, they go by the numbers of their descriptors, which works on every kernel ("lowerdir+" came with 6.8)."""
+    if len(os.fsencode(data)) <= _MOST_DATA:
         syscalls.mount("overlay", target, "overlay", flags, data)
         return
-    options = [(key, value if equals else None) for key, equals, value in (word.partition("=") for word in data.split(","))]
-    try:
-        _mount_overlay_by_fsconfig(flags, options, target)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOSYS):
-            raise
-        _mount_overlay_by_short_names(flags, options, target)
-
-
-def _mount_overlay_by_fsconfig(flags: int, options: list[tuple[str, str | None]], target: str) -> None:
-    context = syscalls.fsopen("overlay")
-    try:
-        for key, value in options:
-            if key == "lowerdir":
-                for layer in (value or "").split(":"):
-                    syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "lowerdir+", layer)
-            elif value is None:
-                syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, key)
-            else:
-                syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, key, value)
-        if flags & MS_RDONLY:
-            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, "ro")
-        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
-        attributes = [0, 0]
-        _attribute(attributes, flags, 0)
-        mount = syscalls.fsmount(context, attributes[0])
-    finally:
-        os.close(context)
-    try:
-        syscalls.move_mount(mount, "", syscalls.AT_FDCWD, target)
-    finally:
-        os.close(mount)
-
-
-def _mount_overlay_by_short_names(flags: int, options: list[tuple[str, str | None]], target: str) -> None:
-    """Go to the directory that all layers share and name them from there."""
-    layers = next(value or "" for key, value in options if key == "lowerdir").split(":")
-    common = os.path.commonpath([os.path.dirname(layer) for layer in layers])
-    words = []
-    for key, value in options:
-        if key == "lowerdir":
-            value = ":".join(os.path.relpath(layer, common) for layer in layers)
-        words.append(key if value is None else f"{key}={value}")
+    words, layers = [], []
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.chdir(common)
-        syscalls.mount("overlay", os.path.join("/", target), "overlay", flags, ",".join(words))
+        for word in data.split(","):
+            key, _, value = word.partition("=")
+            if key == "lowerdir":
+                for path in value.split(":"):
+                    layers.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+                word = f"lowerdir={':'.join(map(str, layers))}"
+            words.append(word)
+        os.chdir("/proc/self/fd")
+        syscalls.mount("overlay", target, "overlay", flags, ",".join(words))
     finally:
         os.fchdir(before)
-        os.close(before)
+        for fd in (*layers, before):
+            os.close(fd)

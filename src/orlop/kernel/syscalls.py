@@ -45,8 +45,6 @@ MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME = 0x10, 0x20, 0x70
 MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOSYMFOLLOW = 0x80, 0x100000, 0x200000
 OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 4, 0x40
-FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_SET_FD, FSCONFIG_CMD_CREATE = 0, 1, 5, 6
-_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 1, 2, 4, 8, 16
 
@@ -76,9 +74,6 @@ _NUMBERS = {
     "pidfd_send_signal": (424, 424),
     "open_tree": (428, 428),
     "move_mount": (429, 429),
-    "fsopen": (430, 430),
-    "fsconfig": (431, 431),
-    "fsmount": (432, 432),
     "clone3": (435, 435),
     "close_range": (436, 436),
     "openat2": (437, 437),
@@ -136,9 +131,6 @@ _bpf = _bind("bpf", _int, _bytes, _uint)
 _pidfd_send_signal = _bind("pidfd_send_signal", _int, _int, _bytes, _uint)
 _open_tree = _bind("open_tree", _int, _text, _uint)
 _move_mount = _bind("move_mount", _int, _text, _int, _text, _uint)
-_fsopen = _bind("fsopen", _text, _uint)
-_fsconfig = _bind("fsconfig", _int, _uint, _text, _text, _int)
-_fsmount = _bind("fsmount", _int, _uint, _uint)
 _clone3 = _bind("clone3", _bytes, _ulong, library=_libc_holding_gil)
 _tee = _bind("tee", _int, _int, _ulong, _uint)
 _close_range = _bind("close_range", _uint, _uint, _uint)
@@ -201,37 +193,6 @@ def mount_setattr(
     """Change a mount's attributes (MOUNT_ATTR_*), with AT_RECURSIVE of all beneath; an empty path means `dir_fd` itself."""
     how = struct.pack("=4Q", attr_set, attr_clr, propagation, userns_fd)
     _mount_setattr(dir_fd, _fsencode(path), flags | (0 if path else AT_EMPTY_PATH), how, len(how), on=_fsencode(path) or dir_fd)
-
-
-def fsopen(fstype: str) -> int:
-    """Start configuring a new file system; see fsconfig, fsmount."""
-    return _fsopen(fstype.encode(), _FSOPEN_CLOEXEC, on=fstype)
-
-
-def fsconfig(fd: int, command: int, key: str | None = None, value: StrPath | None = None, aux: int = 0) -> None:
-    """One FSCONFIG_* step on what fsopen gave. The error carries the kernel's own explanation where it left one."""
-    try:
-        _fsconfig(fd, command, None if key is None else key.encode(), None if value is None else _fsencode(value), aux, on=key)
-    except OSError as error:
-        if reason := _context_log(fd):
-            error.strerror = f"{error.strerror} ({reason})"
-        raise
-
-
-def _context_log(fd: int) -> str:
-    """What the kernel wrote about a file system context: lines "e overlay: No changes allowed in reconfigure"."""
-    lines: list[str] = []
-    try:
-        while len(lines) < 8:
-            lines.append(os.read(fd, 1024).decode(errors="replace").strip()[2:])
-    except OSError:  # ENODATA: no more
-        return "; ".join(lines)
-    return "; ".join(lines)
-
-
-def fsmount(fd: int, attributes: int = 0) -> int:
-    """A detached mount (CLOEXEC) of a configured file system; attach it with move_mount."""
-    return _fsmount(fd, _FSMOUNT_CLOEXEC, attributes)
 
 
 def file_system_type(fd: int) -> int:
