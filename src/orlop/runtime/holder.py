@@ -174,7 +174,7 @@ class _Holding:
                     entry.fds[name] = fd
             case [names] if key in self._held:
                 for name in names:
-                    if (fd := self._held[key].fds.pop(name, None)) is not None:
+                    if (fd := self._held[key].fds.pop(name, -1)) >= 0:
                         os.close(fd)
             case [] if key in self._held:
                 for fd in self._held.pop(key).fds.values():

@@ -281,13 +281,18 @@ class ProcessIsolation:
     async def acknowledge(self, container_id: str, exec_id: str = "") -> None:
         """The keeper may forget an end."""
         await self._ask("acknowledge", _names(container_id, exec_id), again=True)
-        if not exec_id and container_id not in self._running:
-            self._specs.pop(container_id, None)
-            self._groups.pop(container_id, None)
+        if not exec_id:
+            self._forget(container_id)
 
     async def remove(self, container_id: str) -> None:
         """Kill what is left and free everything. Idempotent."""
         await self._ask("remove", _names(container_id), again=True)
+        self._forget(container_id)
+
+    def _forget(self, container_id: str) -> None:
+        if container_id not in self._running and container_id not in self._starting:
+            self._specs.pop(container_id, None)
+            self._groups.pop(container_id, None)
 
 
 def _names(container_id: str, exec_id: str = "") -> Document:

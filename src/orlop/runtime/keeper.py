@@ -141,10 +141,10 @@ class Keeper:
             traceback.print_exc(file=sys.stderr)
             reply({"error": f"cannot {request.get('verb')}: {error}", "kind": "OrlopError"})
 
-    def _ward(self, request: dict[str, Any]) -> Ward:
+    def _running(self, request: dict[str, Any]) -> Ward:
         container, exec_id = request["container"], request.get("exec", "")
         ward = self._wards.get(key_of(container, exec_id))
-        if ward is None:
+        if ward is None or not ward.runs:
             raise NotFound("exec instance" if exec_id else "container", exec_id or container)
         return ward
 
@@ -266,11 +266,7 @@ class Keeper:
                 del self._early[key]
 
     def _kill(self, request: dict[str, Any], fds: list[int], reply: Callable[[dict[str, Any]], None]) -> None:
-        ward = self._ward(request)
-        if not ward.runs:
-            raise Conflict(
-                f"{'exec' if ward.is_exec else 'container'} {request.get('exec') or request['container']} is not running"
-            )
+        ward = self._running(request)
         if request["signal"] == signal.SIGKILL and self._layout.version == 1:
             ward.group.thaw()  # on version 1 not even SIGKILL reaches who is frozen
         with contextlib.suppress(ProcessLookupError):  # its end is about to be told
@@ -278,11 +274,9 @@ class Keeper:
         reply({})
 
     def _resize(self, request: dict[str, Any], fds: list[int], reply: Callable[[dict[str, Any]], None]) -> None:
-        ward = self._ward(request)
-        if not ward.runs or not ward.stdio:
-            raise Conflict(f"cannot resize {request.get('exec') or request['container']}: it is not running")
-        if ward.stdio.terminal >= 0:
-            set_size(ward.stdio.terminal, request["rows"], request["columns"])
+        stdio = self._running(request).stdio
+        if stdio and stdio.terminal >= 0:
+            set_size(stdio.terminal, request["rows"], request["columns"])
         reply({})
 
     def _acknowledge(self, request: dict[str, Any], fds: list[int], reply: Callable[[dict[str, Any]], None]) -> None:
