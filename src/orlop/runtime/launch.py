@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
     from orlop.kernel.cgroups import Cgroup
     from orlop.runtime.loop import Loop
+    from orlop.runtime.spares import Spares
     from orlop.runtime.stdio import Stdio
 
 
 class Launch:
     """One start. `fds` are the descriptors that must outlive the keeper, `inodes` those of the pipes."""
 
-    def __init__(self, loop: Loop, stdio: Stdio, *, tty: bool, stdin: bool) -> None:
-        self._loop, self._stdio, self._tty, self._stdin = loop, stdio, tty, stdin
+    def __init__(self, loop: Loop, stdio: Stdio, spares: Spares, *, tty: bool, stdin: bool) -> None:
+        self._loop, self._stdio, self._spares, self._tty, self._stdin = loop, stdio, spares, tty, stdin
         self.pid = self.pidfd = -1
         self.ticks = 0
         self.inodes: dict[str, int] = {}
@@ -39,13 +40,13 @@ class Launch:
         started: Callable[[], None],
         failed: Callable[[str, int], None],
     ) -> None:
-        """Fork; later call one of the two. Raises OSError when there is no child."""
+        """Fork, or take the child that waits; later call one of the two. Raises OSError when there is no child."""
         self._started, self._failed = started, failed
         self._report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         child_fds = self._make_stdio()
         cgroup_fd = group.open()
         try:
-            self.pid, self.pidfd = spawn(
+            self.pid, self.pidfd = self._spares.take(plan, theirs.fileno(), child_fds) or spawn(
                 plan,
                 theirs.fileno(),
                 stdio=child_fds,

@@ -22,7 +22,7 @@ class Loop:
         self._epoll = select.epoll()
         self._callbacks: dict[int, tuple[int, Callable[[int], None]]] = {}  # with the round in which it was registered
         self._round = 0
-        self._soon: deque[Callable[[], None]] = deque()
+        self._soon: deque[Callable[[], object]] = deque()
         self._lazy: deque[Callable[[], bool]] = deque()
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._running = True
@@ -41,7 +41,7 @@ class Loop:
         if self._callbacks.pop(fd, None):
             self._epoll.unregister(fd)
 
-    def soon(self, callback: Callable[[], None]) -> None:
+    def soon(self, callback: Callable[[], object]) -> None:
         """Call in the next round: after the descriptors that are ready now have had their turn."""
         self._soon.append(callback)
 

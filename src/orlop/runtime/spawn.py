@@ -104,24 +104,28 @@ def _child(
     gate: tuple[int, int] | None,
 ) -> NoReturn:
 
-    def leave_parent() -> None:
-        """Keep nothing of it: no session, signal handling, descriptor, control group."""
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        os.setsid()
-        for each in _SIGNALS:
-            _signal.signal(each, _signal.SIG_DFL)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-        _place_stdio(stdio)
-        _close_all_but({report_fd, target_pidfd, gate[0] if gate else -1})
+    def begin() -> None:
+        leave_parent()
+        place_stdio(stdio)
+        close_all_but({report_fd, target_pidfd, gate[0] if gate else -1})
         if enter_cgroup:
             enter_cgroup()
         if gate:
             _become_mapped_root(gate[0])
 
-    init.run(plan, report_fd, target_pidfd, leave_parent)
+    init.run(plan, report_fd, target_pidfd, begin)
 
 
-def _place_stdio(stdio: Sequence[int]) -> None:
+def leave_parent() -> None:
+    """In a child: keep neither the parent's session nor its signal handling, and let nobody look into it."""
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    os.setsid()
+    for each in _SIGNALS:
+        _signal.signal(each, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def place_stdio(stdio: Sequence[int]) -> None:
     """Put three descriptors on 0, 1 and 2, whatever numbers they have."""
     if tuple(stdio) == (0, 1, 2):
         return
@@ -130,7 +134,8 @@ def _place_stdio(stdio: Sequence[int]) -> None:
         os.dup2(fd, number)
 
 
-def _close_all_but(keep: Iterable[int]) -> None:
+def close_all_but(keep: Iterable[int]) -> None:
+    """Close every descriptor from 3 on that is not to be kept; -1 stands for none."""
     first = 3
     for fd in sorted(fd for fd in keep if fd >= 3):
         if fd > first:
