@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 PREFIX ?= /usr/local
 ISOLATED := unshare --mount --net --propagation private -- sh -c 'ip link set lo up && exec "$$0" "$$@"'
 
-.PHONY: help setup check test run bench conformance docs install uninstall clean
+.PHONY: help setup check test soak run bench conformance vmtest docs install uninstall clean
 
 help:  ## print these targets
 	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile | expand -t 20
@@ -20,11 +20,17 @@ test: setup  ## every test, in namespaces of their own; needs root
 run: setup  ## make an image, start the engine, serve a page with nginx, show it; needs root
 	@examples/web_service.sh
 
+soak: setup  ## disturb an engine at random for SECONDS (600), from a SEED; needs root
+	@$(PYTHON) tests/soak/soak.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
 bench: setup  ## Orlop beside the peers that this machine has; needs root
 	@$(ISOLATED) $(PYTHON) bench/bench.py
 
 conformance: setup  ## docker-py's own integration tests against Orlop (long); needs root
 	@tools/conformance
+
+vmtest: setup  ## chosen tests with cgroup v2 and Debian 12's kernel, in a virtual machine (long); needs root
+	@tools/vmtest
 
 docs: setup  ## write the generated pages again
 	@$(PYTHON) tools/generate_docs.py
