@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,14 @@ class Wall:
 
     @property
     def holder(self):
-        found = subprocess.run(["pgrep", "-f", f"orlop-holder {self.run}"], capture_output=True, text=True, check=False)
+        found = subprocess.run(["pgrep", "-f", f"orlop-keeper-holder {self.run}"], capture_output=True, text=True, check=False)
         return int(found.stdout.split()[0]) if found.stdout else 0
+
+    def spares(self):
+        """The children that wait for a plan."""
+        children = Path(f"/proc/{self.keeper}/task/{self.keeper}/children").read_text().split()
+        titles = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children if Path(f"/proc/{pid}").exists()}
+        return [pid for pid, title in titles.items() if title.startswith(b"orlop-keeper-spare")]
 
     async def kill_keeper(self):
         old = self.keeper
@@ -620,5 +627,53 @@ def test_it_is_small_and_grows_little(wall):
             await isolation.start(wall.order(f"c{number}", "sleep", "60"))
         assert before < 20_000
         assert (proportional_kb() - before) / 20 < 50
+
+    play(wall, story)
+
+
+# --- the child that waits ---
+
+
+@pytest.mark.skipif(cgroups.layout().version == 2, reason="on cgroup version 2 a container is born in its group")
+def test_the_next_container_is_the_child_that_waits(wall):
+    async def story(isolation):
+        await isolation.start(wall.order("a", "true"))
+        await wall.ended("a")
+        await soon(wall.spares)
+        (spare,) = wall.spares()
+        beside = wall.home / "beside"  # the mount is made while it waits, and must be seen
+        beside.mkdir()
+        syscalls.mount("tmpfs", beside, "tmpfs")
+        try:
+            (beside / "file").write_text("new\n")
+            order = wall.order("b", "sh", "-c", "echo $$; cat /tmp/file; sleep 100")
+            mount = RuntimeMount(destination="/tmp", type="bind", source=str(beside), options=("bind",))
+            spec = replace(order.runtime_spec, mounts=(*order.runtime_spec.mounts, mount))
+            started = await isolation.start(replace(order, runtime_spec=spec))
+            await soon(lambda: wall.log("b") == "1\nnew\n")
+            assert started.pid == spare
+            assert f"{wall.parent}/b" in Path(f"/proc/{spare}/cgroup").read_text()
+        finally:
+            await isolation.remove("b")
+            syscalls.umount2(str(beside), syscalls.MNT_DETACH)
+
+    play(wall, story)
+
+
+@pytest.mark.skipif(cgroups.layout().version == 2, reason="on cgroup version 2 a container is born in its group")
+def test_a_waiting_child_that_dies_is_replaced_and_goes_with_its_keeper(wall):
+    async def story(isolation):
+        for name in ("a", "b"):
+            await isolation.start(wall.order(name, "true"))
+            await wall.ended(name)
+            await soon(wall.spares)
+            os.kill(wall.spares()[0], signal.SIGKILL)
+        started = await isolation.start(wall.order("c", "sh", "-c", "exit 5"))
+        assert (await wall.ended("c")).exit_code == 5
+        await soon(wall.spares)
+        (spare,) = wall.spares()
+        assert spare != started.pid
+        await wall.kill_keeper()
+        await soon(lambda: not Path(f"/proc/{spare}").exists())
 
     play(wall, story)

@@ -110,7 +110,7 @@ class _Holding:
 
     def run(self, channel: socket.socket | None) -> NoReturn:
         """Serve the keeper at the other end of `channel`, then those that come after it."""
-        syscalls.set_process_title(f"orlop-holder {self._name}")
+        syscalls.set_process_title(f"orlop-keeper-holder {self._name}")
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         signals = children_pipe()
         while True:
