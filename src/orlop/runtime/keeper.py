@@ -57,7 +57,7 @@ class Keeper:
         with contextlib.suppress(FileNotFoundError), open(f"{exec_root}/cgroups") as file:  # parents that we have made
             self._layout.made.update(file.read().split("\n"))
         self._loop = Loop()
-        self._spares = Spares(self._layout)
+        self._spares = Spares(self._layout, exec_root)
         self._wards: dict[str, Ward] = {}
         self._clients: list[Client] = []
         self._early: dict[str, list[Subscriber]] = {}  # attached to what is not started yet

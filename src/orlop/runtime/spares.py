@@ -33,8 +33,9 @@ _NOT_YET = syscalls.CLONE_NEWNS  # taken when the plan comes: what is mounted on
 class Spares:
     """One child that waits, or none."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, layout: Layout, name: str) -> None:
+        """`name` tells the child from others among the host's processes."""
+        self._layout, self._name = layout, name
         self._flags = 0  # CLONE_NEW* of the last plan that was of the usual kind: the next one will want the same
         self._channel: socket.socket | None = None
         self._pid = self._pidfd = -1
@@ -86,7 +87,7 @@ class Spares:
     def _wait(self, channel: socket.socket) -> NoReturn:
         """In the child: keep nothing of the parent, and wait for the plan; its end is ours."""
         try:
-            syscalls.set_process_title("orlop-keeper-spare")
+            syscalls.set_process_title(f"orlop-keeper-spare {self._name}")
             spawn.leave_parent()
             spawn.close_all_but({channel.fileno()})
             message, fds, _, _ = socket.recv_fds(channel, _MOST_BYTES, _FDS)
