@@ -42,10 +42,14 @@ class Removal:
             self._refuse_running(container, reference)
         container.being_removed = True
         try:
-            if container.is_active:
-                await kill(container)
-            async with container.lock:
-                await self.destroy(container, volumes=volumes)
+            while container.record.id in self._parts.roster:
+                if container.is_active:
+                    await kill(container)
+                async with container.lock:
+                    if not container.is_active:
+                        await self.destroy(container, volumes=volumes)
+                    elif not force:  # a start was under way when we came
+                        self._refuse_running(container, reference)
         finally:
             container.being_removed = False
 

@@ -5,9 +5,10 @@ import os
 
 import pytest
 
-from orlop.spec.container import HealthSpec, ProcessDefaults, RestartPolicy, Status
+from orlop.spec.container import ContainerRecord, HealthSpec, ProcessDefaults, RestartPolicy, Status
 from orlop.spec.errors import Conflict, InvalidArgument, NotFound, NotModified, StartFailed
 from orlop.spec.network import PortBinding
+from orlop.state.records import Records
 from support.pretend import SECOND, story, until
 
 
@@ -164,6 +165,49 @@ async def test_a_running_container_is_removed_only_by_force(w):
     assert str(refused.value) == wanted
     await w.containers.remove(container, force=True)
     assert w.actions() == ["create", "start", "kill", "die", "destroy"]
+
+
+@story
+async def test_a_removal_that_comes_while_it_starts_leaves_nothing_running(w):
+    container = await w.create()
+    starting = asyncio.ensure_future(w.containers.start(container))
+    await asyncio.sleep(0)
+    assert w.get().status is Status.CREATED
+    await w.containers.remove(container, force=True)
+    await starting
+    assert w.isolation.running == {}
+    assert w.networks.released == [container]
+    assert w.actions() == ["create", "start", "kill", "die", "destroy"]
+
+
+@story
+async def test_a_removal_without_force_that_comes_while_it_starts_is_refused(w):
+    container = await w.create()
+    starting = asyncio.ensure_future(w.containers.start(container))
+    await asyncio.sleep(0)
+    with pytest.raises(Conflict, match="container is running: stop the container before removing"):
+        await w.containers.remove(container)
+    await starting
+    assert w.get().status is Status.RUNNING
+    await w.containers.remove(container, force=True)
+
+
+@story
+async def test_a_container_that_is_half_made_when_the_daemon_dies_goes_with_its_volumes(w):
+    written = Records(w.database, "containers", ContainerRecord)
+    half_made = []
+
+    async def copy_up(name, args, **_):
+        half_made.extend(written.load().values())
+
+    w.workers.run = copy_up
+    container = await w.create(process=ProcessDefaults(volumes=("/data",)))
+    assert [(record.id, record.status) for record in half_made] == [(container, Status.REMOVING)]
+    assert written.load()[container].status is Status.CREATED
+    assert len(w.volumes.records) == 1
+    w.parts.roster.get(container).record = half_made[0]  # as the next daemon reads it
+    await w.recovery.settle(await w.recovery.adopt([]))
+    assert (len(w.parts.roster), written.load(), w.volumes.records) == (0, {}, {})
 
 
 @story

@@ -76,12 +76,15 @@ def full(tmp_path):
 
 
 def fill(database):
+    """How many records of some 5 KB there was room for."""
     database.execute("PRAGMA max_page_count=1")  # takes the present size
-    number = 0
-    with pytest.raises(Unavailable, match=r"state\.db: no space left on device"):
-        while number < 1000:
-            Records(database, "filler", bytes).save(str(number := number + 1), bytes(4000))
-    return number
+    for number in range(1000):
+        try:
+            Records(database, "filler", bytes).save(str(number), bytes(4000))
+        except Unavailable as error:
+            assert str(error).endswith("state.db: no space left on device")  # noqa: PT017
+            return number
+    raise AssertionError("it never was full")
 
 
 def test_a_full_disk_refuses_what_is_new_and_keeps_what_happened_for_later(tmp_path, full):
