@@ -89,6 +89,23 @@ def test_an_exec_is_in_the_containers_group(engine: Engine) -> None:
     engine.docker("rm", "-f", "inner")
 
 
+@pytest.mark.skipif(not SECOND, reason="version 1 lets a group have both processes and groups below it")
+def test_an_exec_finds_a_place_when_the_container_has_divided_its_group(engine: Engine) -> None:
+    """As systemd does in a container: then the group itself takes no process any more."""
+    divide = (
+        "cd /sys/fs/cgroup && mkdir init && echo 1 >init/cgroup.procs && echo +pids >cgroup.subtree_control && exec sleep 100"
+    )
+    engine.docker("run", "-d", "--name", "divided", "--privileged", "--cgroupns", "private", "busybox", "sh", "-c", divide)
+    until(lambda: "sleep" in engine.docker("top", "divided"))
+    assert engine.docker("exec", "divided", "cat", "/proc/self/cgroup") == "0::/init\n"
+    assert json.loads(engine.docker("stats", "--no-stream", "--format", "{{json .}}", "divided"))["PIDs"] == "1"
+    engine.docker("pause", "divided")
+    engine.docker("unpause", "divided")
+    group = group_of(engine, "divided")
+    engine.docker("rm", "-f", "divided")
+    until(lambda: not group.exists())
+
+
 def test_a_paused_container_is_frozen_and_can_be_removed(engine: Engine) -> None:
     engine.docker("run", "-d", "--name", "cold", "busybox", "sleep", "100")
     engine.docker("pause", "cold")

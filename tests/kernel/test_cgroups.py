@@ -135,6 +135,57 @@ def test_the_device_program_is_accepted_by_the_kernel(parent):
         until(group.remove)
 
 
+@pytest.fixture
+def bare():
+    """A group at the top that somebody else has made, on version 2: nothing below it has controllers yet."""
+    layout = cgroups.layout()
+    if layout.version == 1:
+        pytest.skip("every group of version 1 has all controllers")
+    made = Cgroup(f"/orlop-bare-{os.getpid()}", layout)
+    os.mkdir(made.file("")[:-1])
+    yield made
+    until(made.remove)
+
+
+def test_below_a_group_of_somebody_else_limits_work(bare):
+    deep = Cgroup(f"{bare.path}/a/b", bare.layout)
+    os.mkdir(bare.file("a"))
+    deep.create()
+    deep.apply(
+        limits.settings(LinuxResources(pids=Pids(limit=7), cpu=Cpu(quota=20_000), memory=Memory(limit=32 << 20)), deep.layout)
+    )
+    assert [deep.read(name).strip() for name in ("pids.max", "cpu.max", "memory.max")] == ["7", "20000 100000", str(32 << 20)]
+
+
+def test_a_group_that_is_removed_and_made_again_has_all_controllers_again(parent):
+    key = "pids.max" if parent.layout.version == 2 else "pids/pids.max"
+    for _ in range(2):
+        group = Cgroup(f"{parent.path}/b", parent.layout)
+        group.create()
+        group.apply(limits.settings(LinuxResources(pids=Pids(limit=9)), group.layout))
+        assert group.read(key).strip() == "9"
+        assert parent.remove()
+
+
+def test_a_group_with_processes_of_its_own_has_no_room_for_others(bare):
+    pid = child(bare)
+    below = Cgroup(f"{bare.path}/below", bare.layout)
+    with pytest.raises(NotSupported, match=f"no containers can be below the cgroup .*{bare.path}: it has processes of its own"):
+        below.create()
+    bare.kill()
+    os.waitpid(pid, 0)
+
+
+def test_one_more_process_goes_beside_the_first(group):
+    inner = Cgroup(f"{group.path}/inner", group.layout)
+    inner.create()
+    pid = child(inner)
+    assert group.beside(pid).path == (inner.path if group.layout.version == 2 else group.path)
+    assert group.beside(os.getpid()).path == group.path, "it is somewhere else altogether"
+    group.kill()
+    os.waitpid(pid, 0)
+
+
 def test_what_the_kernel_refuses_is_named(group):
     with pytest.raises(InvalidArgument, match=r"cannot set cpuset\.cpus to 4000: "):
         group.apply([("cpuset/cpuset.cpus" if group.layout.version == 1 else "cpuset.cpus", "4000")])

@@ -35,7 +35,7 @@ class Layout:
 
     def __init__(self, version: int, roots: dict[str, str]) -> None:
         self.version, self.roots = version, roots
-        self.inheriting: set[str] = set()  # paths of parents whose new children have a usable cpuset by themselves
+        self.inheriting: set[str] = set()  # paths of parents whose new children have all they need
         self.made: set[str] = set()  # paths of the parents that we had to make
 
 
@@ -81,15 +81,32 @@ class Cgroup:
             except FileNotFoundError:
                 self._make_parent()
                 os.mkdir(directory)
-        if "cpuset" in self.layout.roots:
+        if self.layout.version == 2:
+            self._delegate()
+        elif "cpuset" in self.layout.roots:
             self._inherit_cpuset()
 
     def _make_parent(self) -> None:
         parent = os.path.dirname(self.path)
         Cgroup(parent, self.layout).create()
         self.layout.made.add(parent)
-        if self.layout.version == 2:
-            _delegate(self.layout.roots[""] + parent)
+        self.layout.inheriting.discard(parent)
+
+    def _delegate(self) -> None:
+        """Each group of version 2 has only the controllers that the one above gives: let all above give all that they have.
+
+        Raises NotSupported where one cannot, for it has processes of its own. cgroups(7), "no internal processes".
+        """
+        above, group = os.path.dirname(self.path), self.layout.roots[""]
+        if above in self.layout.inheriting:
+            return
+        for name in above.rstrip("/").split("/"):  # the first is "", the root
+            group = os.path.join(group, name).rstrip("/")
+            given = set(_read(f"{group}/cgroup.subtree_control").split())
+            for controller in _read(f"{group}/cgroup.controllers").split():
+                if controller not in given:
+                    _give(group, controller)
+        self.layout.inheriting.add(above)
 
     def _inherit_cpuset(self) -> None:
         """A new cpuset of version 1 is empty, and an empty one takes no process: give it what its parent has.
@@ -191,6 +208,13 @@ class Cgroup:
         """A descriptor for clone3's CLONE_INTO_CGROUP on version 2; -1 on version 1."""
         return os.open(self._directories[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if self.layout.version == 2 else -1
 
+    def beside(self, pid: int) -> Cgroup:
+        """Where one more process goes when `pid` is the first in this group: here, or on version 2 to the group below this one
+        into which that process has moved; then this one may take none any more (systemd divides its group so)."""
+        lines = _read(f"/proc/{pid}/cgroup").splitlines() if self.layout.version == 2 else ()
+        path = next((line[3:] for line in lines if line.startswith(f"0::{self.path}/")), self.path)
+        return Cgroup(path, self.layout)
+
     def pids(self) -> list[int]:
         """Every process in the group and below it, as this process's pid namespace sees them; sorted."""
         found: set[int] = set()
@@ -253,13 +277,13 @@ class Cgroup:
         return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
 
 
-def _delegate(directory: str) -> None:
-    """Let the groups below a group of version 2 have every controller; so must the group above it first."""
-    for group in (os.path.dirname(directory), directory):
-        controllers = _read(f"{group}/cgroup.controllers").split()
-        enabled = set(_read(f"{group}/cgroup.subtree_control").split())
-        if missing := [name for name in controllers if name not in enabled]:
-            _write(f"{group}/cgroup.subtree_control", " ".join("+" + name for name in missing))
+def _give(directory: str, controller: str) -> None:
+    """Let the groups below a group of version 2 have a controller, if the kernel has no reason against it (EINVAL ...)."""
+    try:
+        _write(f"{directory}/cgroup.subtree_control", f"+{controller}")
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise NotSupported(f"no containers can be below the cgroup {directory}: it has processes of its own") from error
 
 
 def _tree(directory: str) -> Iterator[str]:

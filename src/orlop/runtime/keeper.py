@@ -22,7 +22,6 @@ from orlop.kernel.cgroups import Cgroup, layout
 from orlop.kernel.terminal import set_size
 from orlop.runtime import holder as holding
 from orlop.runtime import loop as events
-from orlop.runtime import wards
 from orlop.runtime.client import Client
 from orlop.runtime.journal import Journal
 from orlop.runtime.launch import Launch
@@ -31,7 +30,7 @@ from orlop.runtime.loop import Loop
 from orlop.runtime.spares import Spares
 from orlop.runtime.stdio import Stdio
 from orlop.runtime.subscriber import Subscriber
-from orlop.runtime.wards import Ward, key_of
+from orlop.runtime.wards import Book, Ward, key_of
 from orlop.spec.errors import Conflict, NotFound, OrlopError, StartFailed
 
 TYPE_CHECKING = False
@@ -52,7 +51,7 @@ class Keeper:
 
     def __init__(self, exec_root: str, holder: Holder) -> None:
         self._root, self._holder = exec_root, holder
-        self._bundles = f"{exec_root}/bundles"
+        self._book = Book(f"{exec_root}/wards.jsonl")
         self._layout = layout()
         with contextlib.suppress(FileNotFoundError), open(f"{exec_root}/cgroups") as file:  # parents that we have made
             self._layout.made.update(file.read().split("\n"))
@@ -88,7 +87,7 @@ class Keeper:
         for parent in sorted(self._layout.made, reverse=True):
             with contextlib.suppress(OSError):
                 Cgroup(parent, self._layout).remove()
-        for name in ("keeper.pid", "cgroups", "journal"):
+        for name in ("keeper.pid", "cgroups", "journal", "wards.jsonl"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self._root}/{name}")
         self._holder.farewell()
@@ -160,14 +159,14 @@ class Keeper:
             self._forget(old)
         if key in self._ending:
             self._release_now(self._ending[key])
-        document = {name: request[name] for name in ("container", "tty", "stdin_once", "log")}
-        ward = Ward(self._bundles, {**document, "exec": "", "cgroup": plan["cgroup"]["path"]}, self._layout)
+        document = {name: request[name] for name in ("container", "tty", "stdin_once", "log", "confinement")}
+        ward = Ward(self._book, {**document, "exec": "", "cgroup": plan["cgroup"]["path"]}, self._layout)
         ward.create()
         try:
             self._make_group(ward.group)
             ward.group.apply(plan["cgroup"]["values"])
             log = LogFile(**request["log"]) if request["log"] else None
-            self._launch(ward, request, log, reply, pidfd=-1)
+            self._launch(ward, request, log, reply, ward.group)
         except (OSError, OrlopError) as error:
             self._abandon(ward)
             raise StartFailed(f"{plan['failure']}: {error}") from error
@@ -185,11 +184,12 @@ class Keeper:
             raise Conflict(f"container {request['container']} is not running")
         document = {name: request[name] for name in ("container", "exec", "tty")}
         ward = Ward(
-            self._bundles, {**document, "stdin_once": True, "log": None, "cgroup": container.document["cgroup"]}, self._layout
+            self._book, {**document, "stdin_once": True, "log": None, "cgroup": container.document["cgroup"]}, self._layout
         )
         ward.create()
         try:
-            self._launch(ward, request, None, reply, pidfd=container.pidfd)
+            group = container.group.beside(container.pid)
+            self._launch(ward, request, None, reply, group, pidfd=container.pidfd)
         except OSError as error:
             self._abandon(ward)
             raise StartFailed(f"{request['plan']['failure']}: {error}") from error
@@ -200,8 +200,9 @@ class Keeper:
         request: dict[str, Any],
         log: LogFile | None,
         reply: Callable[[dict[str, Any]], None],
+        group: Cgroup,
         *,
-        pidfd: int,
+        pidfd: int = -1,
     ) -> None:
         """Fork the process. What comes of it is told later: the loop goes on meanwhile."""
         stdio = self._make_stdio(ward, log)
@@ -222,14 +223,14 @@ class Keeper:
             reply({"error": message, "kind": "StartFailed", "exit_code": exit_code})
 
         launch = Launch(self._loop, stdio, self._spares, tty=request["tty"], stdin=request["stdin"])
-        launch.run(request["plan"], ward.group, pidfd, started, failed)
+        launch.run(request["plan"], group, pidfd, started, failed)
         ward.pid = launch.pid
         for subscriber in self._early.pop(ward.key, []):
             stdio.attach(subscriber)
 
     def _make_stdio(self, ward: Ward, log: LogFile | None) -> Stdio:
         tty, stdin_once = ward.document["tty"], ward.document["stdin_once"]
-        ward.stdio = Stdio(self._loop, self._journal, tty=tty, stdin_once=stdin_once, log=log, directory=ward.directory)
+        ward.stdio = Stdio(self._loop, self._journal, tty=tty, stdin_once=stdin_once, log=log, tails=f"{self._root}/{ward.key}")
         ward.stdio.closed = lambda: self._on_silence(ward)
         return ward.stdio
 
@@ -428,7 +429,8 @@ class Keeper:
             self._hold(ward)
 
     def _adopt_all(self, held: dict[str, holding.Held]) -> None:
-        for ward in wards.load(self._bundles, self._layout):
+        for document in list(self._book.documents.values()):
+            ward = Ward(self._book, document, self._layout)
             entry = held.pop(ward.key, holding.Held(0))
             if "pid" not in ward.document:
                 self._abandon(ward)

@@ -114,7 +114,7 @@ class Runtime:
         plan = exec_plan(wanted, spec=self.store.spec(container_id), host=probe.probe())
         target = process.open_pidfd(container.pid, container.start_ticks)
         try:
-            return _Launch(plan, container.group, target).run(None)
+            return _Launch(plan, container.group.beside(container.pid), target).run(None)
         finally:
             os.close(target)
 
