@@ -137,6 +137,14 @@ class Wall:
         titles = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children if Path(f"/proc/{pid}").exists()}
         return [pid for pid, title in titles.items() if title.startswith(b"orlop-keeper-spare")]
 
+    def wards(self):
+        """Keys of what the keeper's book holds."""
+        found = set()
+        for line in (self.run / "wards.jsonl").read_text().splitlines():
+            entry = json.loads(line)
+            (found.add if len(entry) > 1 else found.discard)(entry["key"])
+        return found
+
     async def kill_keeper(self):
         old = self.keeper
         os.kill(old, signal.SIGKILL)
@@ -166,7 +174,7 @@ def wall(rootfs):
         yield made
         until(lambda: not made.holder, 15, "holder and keeper end when nothing is left to do")
         assert not cgroups.Cgroup(made.parent, cgroups.layout()).exists()
-        assert not list((home / "run/bundles").iterdir())
+        assert {path.name for path in (home / "run").iterdir()} == {"keeper.sock", "keeper.log"}
         log = (home / "run/keeper.log").read_text()
         assert "Traceback" not in log, log
     finally:
@@ -195,7 +203,7 @@ def play(wall, story):
             async with asyncio.timeout(60):
                 await story(wall.isolation)
         finally:
-            for container in {key[0] for key in wall.exits} | {path.name for path in (wall.run / "bundles").iterdir()}:
+            for container in {key[0] for key in wall.exits} | wall.wards():
                 await wall.isolation.remove(container)
             await wall.isolation.close()
 
@@ -262,7 +270,7 @@ def test_a_start_that_fails_leaves_nothing(wall):
             await isolation.start(wall.order("a", "nonesuch"))
         assert caught.value.exit_code == 127
         assert await read_all(early) == b""
-        assert not (wall.run / "bundles/a").exists()
+        assert wall.wards() == set()
         assert not cgroups.Cgroup(f"{wall.parent}/a", cgroups.layout()).exists()
         with pytest.raises(NotFound):
             await isolation.kill("a", signal.SIGTERM)
@@ -416,7 +424,7 @@ def test_an_exec_has_its_own_output_input_and_code(wall):
             await isolation.execute(exec_order("a", "e2", "nonesuch"))
         assert caught.value.exit_code == 127
         assert len(await isolation.pids("a")) == 1
-        assert [path.name for path in (wall.run / "bundles/a").glob("exec-*")] == []
+        assert wall.wards() == {"a"}
 
     play(wall, story)
 
@@ -591,8 +599,9 @@ def test_a_terminal_and_an_exec_survive(wall):
 def test_a_start_cut_short_is_cleared_away(wall):
     async def story(isolation):
         await isolation.start(wall.order("a", "sleep", "60"))
-        lines = (wall.run / "bundles/a/state.jsonl").read_bytes().splitlines(keepends=True)
-        (wall.run / "bundles/a/state.jsonl").write_bytes(lines[0] + lines[1][:-9])  # as if killed in the middle of writing
+        book = wall.run / "wards.jsonl"
+        lines = book.read_bytes().splitlines(keepends=True)
+        book.write_bytes(lines[0] + lines[1][:-9])  # as if killed in the middle of writing
         await wall.kill_keeper()
         assert (await wall.ended("a")).exit_code is None
         group = cgroups.Cgroup(f"{wall.parent}/a", cgroups.layout())
@@ -607,7 +616,7 @@ def test_a_start_cut_short_is_cleared_away(wall):
 def test_its_program_cannot_be_written_to(wall):
     async def story(isolation):
         assert os.statvfs(f"/proc/{wall.keeper}/exe").f_flag & os.ST_RDONLY
-        with pytest.raises(OSError, match="Text file busy|Read-only file system"):
+        with pytest.raises(OSError, match=r"Text file busy|Read-only file system"):
             os.open(f"/proc/{wall.keeper}/exe", os.O_WRONLY)
 
     play(wall, story)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping
@@ -22,8 +23,9 @@ from orlop.spec.errors import Conflict, NotFound, Unavailable
 from orlop.spec.host import Host
 from orlop.spec.isolation import ExecOrder, Exit, Living, LogFile, StartOrder
 from orlop.spec.resources import Resources
-from orlop.spec.runtime import RuntimeSpec
+from orlop.spec.runtime import Linux, Namespace, RuntimeSpec, Seccomp
 from orlop.state import documents
+from orlop.state.atomic import write_file
 
 _FREEZE_SECONDS = 10.0
 _RECOVERY_SECONDS = 10.0  # so long a verb waits for a new keeper
@@ -46,7 +48,8 @@ class ProcessIsolation:
         self._on_exit: Callable[[Exit], None] = lambda exit_: None
         self._running: dict[str, Process] = {}  # by key; what the engine thinks runs
         self._starting: dict[str, Exit | None] = {}  # by key; an end that came before the start was told
-        self._specs: dict[str, RuntimeSpec] = {}
+        self._confinements: dict[str, RuntimeSpec] = {}  # by container: as much of its specification as execs need
+        self._profiles: dict[Seccomp, str] = {}  # names of those that are on disk for a daemon after this one
         self._groups: dict[str, Cgroup] = {}
 
     # --- the keeper ---
@@ -64,6 +67,8 @@ class ProcessIsolation:
             self._know(ward)
             if not ward["exec"]:
                 living.append(self._living(ward))
+        for path in set(self._root.glob("seccomp-*.json")) - {self._root / name for name in self._profiles.values()}:
+            path.unlink()
         self._connected.set()
         for ward in forgotten:
             await self._connection.request("acknowledge", _names(ward["container"], ward["exec"]))
@@ -87,8 +92,7 @@ class ProcessIsolation:
             self._running[key_of(container, ward["exec"])] = Process(pid=ward["pid"], start_ticks=ward["ticks"])
         if not ward["exec"]:
             self._groups[container] = Cgroup(ward["cgroup"], self._layout)
-            with suppress(FileNotFoundError):
-                self._specs[container] = documents.decode(self._spec_path(container).read_bytes(), RuntimeSpec)
+            self._confinements[container] = self._recall(ward["confinement"])
 
     def _living(self, ward: Document) -> Living:
         ended = _exit_of(ward) if "exit" in ward else None
@@ -171,34 +175,37 @@ class ProcessIsolation:
             "stdin": order.open_stdin,
             "stdin_once": order.stdin_once,
             "log": _log(order.log),
+            "confinement": self._note(order.runtime_spec.linux),
         }
         started = await self._begin("start", order.container_id, request)
         self._groups[order.container_id] = Cgroup(plan["cgroup"]["path"], self._layout)
-        self._specs[order.container_id] = order.runtime_spec
-        asyncio.get_running_loop().call_soon(self._keep_spec, order.container_id)
+        linux = order.runtime_spec.linux
+        self._confinements[order.container_id] = RuntimeSpec(linux=Linux(namespaces=linux.namespaces, seccomp=linux.seccomp))
         return started
 
-    def _spec_path(self, container_id: str) -> Path:
-        return self._root / "bundles" / container_id / "spec.json"
+    def _note(self, linux: Linux) -> Document:
+        """What execs will need to know, for a daemon after this one. Profiles are large and few: each is written once."""
+        name = ""
+        if linux.seccomp and not (name := self._profiles.get(linux.seccomp, "")):
+            content = documents.encode(linux.seccomp)
+            name = self._profiles[linux.seccomp] = f"seccomp-{hashlib.sha256(content).hexdigest()[:32]}.json"
+            write_file(self._root / name, content, 0o600)
+        return {"namespaces": [namespace.type for namespace in linux.namespaces], "seccomp": name}
 
-    def _keep_spec(self, container_id: str) -> None:
-        """What execs need to know, for a daemon that comes after this one."""
-        if container_id in self._running:
-            with suppress(FileNotFoundError):
-                fd = os.open(self._spec_path(container_id), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                with open(fd, "wb") as file:
-                    file.write(documents.encode(self._specs[container_id]))
+    def _recall(self, noted: Document) -> RuntimeSpec:
+        seccomp = None
+        if name := noted["seccomp"]:
+            seccomp = documents.decode((self._root / name).read_bytes(), Seccomp)
+            self._profiles[seccomp] = name
+        return RuntimeSpec(linux=Linux(namespaces=tuple(Namespace(type=kind) for kind in noted["namespaces"]), seccomp=seccomp))
 
     async def execute(self, order: ExecOrder) -> Process:
         """Start a further process."""
-        spec = self._specs.get(order.container_id)
         if order.container_id not in self._running:
             raise Conflict(f"container {order.container_id} is not running")
-        if spec is None:
-            raise Unavailable(f"cannot exec in {order.container_id}: its specification is lost; restart it")
         request = {
             **_names(order.container_id, order.exec_id),
-            "plan": exec_plan(order.process, spec=spec, host=self._host),
+            "plan": exec_plan(order.process, spec=self._confinements[order.container_id], host=self._host),
             "tty": order.tty,
             "stdin": order.attach_stdin,
         }
@@ -291,7 +298,7 @@ class ProcessIsolation:
 
     def _forget(self, container_id: str) -> None:
         if container_id not in self._running and container_id not in self._starting:
-            self._specs.pop(container_id, None)
+            self._confinements.pop(container_id, None)
             self._groups.pop(container_id, None)
 
 

@@ -37,12 +37,12 @@ def pipe() -> tuple[int, int]:
 class Tail:
     """The start of a line of one stream, in memory and in a file. Line by line output has none, and then there is no file."""
 
-    __slots__ = ("_fd", "content", "path")
+    __slots__ = ("_fd", "_stored", "content", "path")
 
     def __init__(self, path: str) -> None:
-        self.path, self._fd, self.content = path, -1, b""
+        self.path, self._fd, self.content, self._stored = path, -1, b"", False
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-            stored = file.read()
+            stored, self._stored = file.read(), True
             self.content = stored[_LENGTH.size :][: _LENGTH.unpack_from(stored)[0]] if stored else b""
 
     def store(self, content: bytes) -> None:
@@ -50,15 +50,19 @@ class Tail:
         if content == self.content:
             return
         if self._fd < 0:
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd, self._stored = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), True
         os.pwrite(self._fd, _LENGTH.pack(len(content)) + content, 0)
         self.content = content
 
-    def close(self) -> None:
-        """Close the file. Idempotent."""
+    def remove(self) -> None:
+        """The stream has ended, and its last line is in the log. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
+        if self._stored:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+        self._stored = False
 
 
 class Journal:

@@ -209,14 +209,19 @@ class Keeper:
         self._wards[ward.key] = ward
 
         def started() -> None:
+            try:
+                ward.update(pid=launch.pid, ticks=launch.ticks, pipes=launch.inodes)
+            except OSError as error:
+                launch.kill()
+                return failed(f"{request['plan']['failure']}: cannot write down its state: {error}", 128)
             ward.pidfd = launch.pidfd
-            ward.update(pid=launch.pid, ticks=launch.ticks, pipes=launch.inodes)
             with contextlib.suppress(OSError):  # it has ended already
                 ward.mounts = os.open(f"/proc/{launch.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)  # see _release
             reply({"pid": launch.pid, "ticks": launch.ticks})
             self._loop.watch(ward.pidfd, events.READ, lambda mask: self._on_end(ward))
             self._loop.soon(lambda: self._hold(ward))
             self._loop.lazily(self._spares.fill)
+            return None
 
         def failed(message: str, exit_code: int) -> None:
             self._abandon(ward)

@@ -165,7 +165,7 @@ def _connect(exec_root: Path) -> socket.socket | None:
 
 async def _start_keeper(exec_root: Path) -> None:
     """Start holder and keeper. They listen on a socket that is ours until then: no connection can come too early."""
-    (exec_root / "bundles").mkdir(mode=0o700, parents=True, exist_ok=True)
+    exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
     program = _interpreter()
     listener = _listen(exec_root / "keeper.sock")
     log = os.open(exec_root / "keeper.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -103,7 +103,11 @@ class Launch:
             self._started()
             return
         answer = json.loads(message)
-        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)  # it is about to exit by itself: do not wait for that
+        self.kill()  # it is about to exit by itself: do not wait for that
+        self._failed(answer["error"], answer["exit_code"])
+
+    def kill(self) -> None:
+        """Undo the fork."""
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         os.close(self.pidfd)
-        self._failed(answer["error"], answer["exit_code"])

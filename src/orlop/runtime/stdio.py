@@ -43,11 +43,9 @@ class Stdio:
     """All of one process. `released` is called with the name of a descriptor that need not survive the keeper any more,
     `closed` once: when the process has ended, all of its output is where it belongs, and no client is left."""
 
-    def __init__(
-        self, loop: Loop, journal: Journal, *, tty: bool, stdin_once: bool, log: LogFile | None, directory: str = ""
-    ) -> None:
-        """`directory` is for what must survive of lines that are not complete, when there is a log."""
-        self._loop, self._journal, self._log, self._directory = loop, journal, log, directory
+    def __init__(self, loop: Loop, journal: Journal, *, tty: bool, stdin_once: bool, log: LogFile | None, tails: str) -> None:
+        """`tails`: how the paths begin of what must survive of lines that are not complete."""
+        self._loop, self._journal, self._log, self._tails = loop, journal, log, tails
         self._tty, self._stdin_once = tty, stdin_once
         self._outputs: list[Output] = []
         self._subscribers: list[Subscriber] = []
@@ -61,7 +59,7 @@ class Stdio:
 
     def open_output(self, name: str, fd: int) -> None:
         """Read the pipe `fd`."""
-        output = Output(name, fd, Tail(f"{self._directory}/{name}.tail") if self._log else None)
+        output = Output(name, fd, Tail(f"{self._tails}.{name}.tail") if self._log else None)
         self._outputs.append(output)
         self._loop.watch(fd, events.READ | events.EDGE, lambda mask: self._schedule(output))
 
@@ -161,7 +159,7 @@ class Stdio:
         self._loop.forget(output.fd)
         os.close(output.fd)
         if output.tail:
-            output.tail.close()
+            output.tail.remove()
         self.released(output.name)
         if all(other.drained for other in self._outputs):
             self._finish()
@@ -274,7 +272,7 @@ class Stdio:
         for output in open_outputs:
             output.ended = True
             if output.tail:
-                output.tail.close()
+                output.tail.remove()
         self._stdin = self.terminal = self._into = -1
         if self._log:
             self._log.close()

@@ -1,13 +1,15 @@
-"""A ward: one process that the keeper looks after (a container's first, or an exec's), and its state on disk. Import-light.
+"""A ward: one process that the keeper looks after (a container's first, or an exec's), and the book of all wards. Import-light.
 
-`bundles/<container>/state.jsonl` and `exec-<id>.jsonl` get a line of JSON before a process is started (so that a keeper which
-finds it knows what to clear away), one when it runs (so that it can be adopted), and one when it has ended (kept until the
-engine has recorded that). The lines together are the document; a last line that is cut short does not count.
+The book is one file, `wards.jsonl`: no start has to make an inode. A ward gets a line of JSON before its process is started (so
+that a keeper which finds it knows what to clear away), one when it runs (so that it can be adopted), one when it has ended, and
+one when the engine has recorded that: then it is gone. Its lines together are its document. A last line that is cut short
+does not count.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -23,31 +25,80 @@ if TYPE_CHECKING:
     from orlop.kernel.cgroups import Layout
     from orlop.runtime.stdio import Stdio
 
+_LARGE_BYTES = 1 << 18  # so much of the book may be of the past
 _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
+
+
+class Book:
+    """What is on disk of all wards. Only the keeper writes it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.documents: dict[str, dict[str, Any]] = {}  # by key; what is live
+        whole = 0
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            for line in file.read().split(b"\n")[:-1]:
+                self._take(json.loads(line))
+                whole += len(line) + 1
+        try:
+            self._rewrite()
+        except OSError:  # the disk is full: go on behind the last whole line
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._bytes = self._live_bytes = whole
+            os.ftruncate(self._fd, whole)
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        key = entry.pop("key")
+        if entry:
+            self.documents[key] = self.documents.get(key, {}) | entry
+        else:
+            self.documents.pop(key, None)
+
+    def _rewrite(self) -> None:
+        """Begin a new file, of what is live."""
+        lines = b"".join([_line(key, document) for key, document in self.documents.items()])
+        beside = self._path + ".new"
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if os.write(fd, lines) < len(lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), beside)
+        os.rename(beside, self._path)
+        self._fd, self._bytes, self._live_bytes = fd, len(lines), len(lines)
+
+    def write(self, key: str, fields: dict[str, Any]) -> None:
+        """Add to a ward's document; without fields the ward is gone. Raises OSError, then nothing was written."""
+        line = _line(key, fields)
+        if os.write(self._fd, line) < len(line):
+            os.ftruncate(self._fd, self._bytes)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
+        self._bytes += len(line)
+        self._take({"key": key, **fields})
+        if self._bytes > _LARGE_BYTES + 2 * self._live_bytes:
+            old = self._fd
+            with contextlib.suppress(OSError):  # no room for a second one: the first is good
+                self._rewrite()
+                os.close(old)
+
+
+def _line(key: str, fields: dict[str, Any]) -> bytes:
+    return json.dumps({"key": key, **fields}, separators=(",", ":")).encode() + b"\n"
 
 
 class Ward:
     """One process. `document` is what is on disk of it."""
 
-    __slots__ = ("_file", "_path", "document", "group", "mounts", "pid", "pidfd", "released", "removers", "stdio")
+    __slots__ = ("_book", "document", "group", "mounts", "pid", "pidfd", "released", "removers", "stdio")
 
-    def __init__(self, directory: str, document: dict[str, Any], layout: Layout) -> None:
-        self.document = document
-        self._path = f"{directory}/{document['container']}/{_file_name(document['exec'])}"
+    def __init__(self, book: Book, document: dict[str, Any], layout: Layout) -> None:
+        self._book, self.document = book, document
         self.group = Cgroup(document["cgroup"], layout)
         self.stdio: Stdio | None = None
-        self.pid = self.pidfd = self.mounts = self._file = -1
+        self.pid = self.pidfd = self.mounts = -1
         self.released = False  # nothing of it is left in the kernel
         self.removers: list[Callable[[], None]] = []  # called when it is released
 
     @property
-    def directory(self) -> str:
-        """Its container's directory."""
-        return os.path.dirname(self._path)
-
-    @property
     def key(self) -> str:
-        """What it is called in the holder."""
+        """What it is called in the book and in the holder."""
         return key_of(self.document["container"], self.document["exec"])
 
     @property
@@ -62,40 +113,23 @@ class Ward:
 
     def create(self) -> None:
         """Write down that it is about to be started."""
-        try:
-            self._open()
-        except FileNotFoundError:
-            os.makedirs(self.directory, mode=0o700)
-            self._open()
-        self._append(self.document)
-
-    def _open(self) -> None:
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._book.write(self.key, self.document)
 
     def update(self, **fields: Any) -> None:
         """Write down what has become of it."""
         self.document |= fields
-        if self._file < 0:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        self._append(fields)
-
-    def _append(self, fields: dict[str, Any]) -> None:
-        os.write(self._file, json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+        self._book.write(self.key, fields)
 
     def forget(self) -> None:
-        """Delete the document; a container's whole directory."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-            if not self.is_exec:
-                for name in os.listdir(self.directory):
-                    os.unlink(f"{self.directory}/{name}")
-                os.rmdir(self.directory)
+        """Write down that it is gone."""
+        with contextlib.suppress(OSError):  # a full disk: a keeper after this one will tell its end again
+            self._book.write(self.key, {})
 
     def close(self) -> None:
         """Close what keeps the process's remains alive in the kernel."""
-        for fd in {self.pidfd, self.mounts, self._file} - {-1}:
+        for fd in {self.pidfd, self.mounts} - {-1}:
             os.close(fd)
-        self.pidfd = self.mounts = self._file = -1
+        self.pidfd = self.mounts = -1
 
     def reclaim(self) -> dict[str, int]:
         """Its pipes, from the process's own descriptors (or those of another one in its group that has the same pipe open).
@@ -133,28 +167,5 @@ class Ward:
 
 
 def key_of(container: str, exec_id: str) -> str:
-    """What a ward is called in the holder and among the keeper's wards."""
+    """What a ward is called in the book, in the holder and among the keeper's wards."""
     return f"{container}/{exec_id}" if exec_id else container
-
-
-def _file_name(exec_id: str) -> str:
-    return f"exec-{exec_id}.jsonl" if exec_id else "state.jsonl"
-
-
-def load(directory: str, layout: Layout) -> Iterator[Ward]:
-    """Every ward that a keeper before us has written down; containers before their execs."""
-    with contextlib.suppress(FileNotFoundError):
-        for container in os.listdir(directory):
-            names = [name for name in os.listdir(f"{directory}/{container}") if name.endswith(".jsonl")]
-            for name in sorted(names, key=lambda name: name != "state.jsonl"):
-                with open(f"{directory}/{container}/{name}", "rb") as file:
-                    document = _merge(file.read())
-                if "cgroup" in document:
-                    yield Ward(directory, document, layout)
-
-
-def _merge(lines: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = {}
-    for line in lines.split(b"\n")[:-1]:
-        document |= json.loads(line)
-    return document
