@@ -73,10 +73,14 @@ class Commit:
             if pause and container.record.status is Status.RUNNING:
                 with suppress(NotFound):  # it has just ended
                     await self._parts.isolation.pause(record.id)
-                    thaw.push_async_callback(self._parts.isolation.resume, record.id)
+                    thaw.push_async_callback(self._thaw, record.id)
             arguments = {"key": record.snapshot, "parent": chains[-1] if chains else ""}
             layer: dict[str, Any] = await self._parts.workers.run("layer.commit", arguments)
         return layer
+
+    async def _thaw(self, container_id: str) -> None:
+        with suppress(NotFound):  # it was ending as it was frozen, and has ended by now
+            await self._parts.isolation.resume(container_id)
 
 
 def _command(record: ContainerRecord) -> str:
