@@ -318,6 +318,7 @@ def test_an_end_is_kept_until_it_is_acknowledged(wall):
         await isolation.start(wall.order("a", "sh", "-c", "exit 7"))
         await asyncio.wait_for(wall._exit("a"), 5)
         await isolation.close()
+        await soon(lambda: not wall.holder)  # nothing runs: the keeper has ended too
         wall.reset()
         (living,) = await wall.isolation.open(wall.on_exit)
         assert living.exit

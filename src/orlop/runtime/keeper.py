@@ -87,7 +87,8 @@ class Keeper:
         for parent in sorted(self._layout.made, reverse=True):
             with contextlib.suppress(OSError):
                 Cgroup(parent, self._layout).remove()
-        for name in ("keeper.pid", "cgroups", "journal", "wards.jsonl"):
+        book = () if self._book.documents else ("wards.jsonl",)  # ends that no daemon has heard of wait for the next keeper
+        for name in ("keeper.pid", "cgroups", "journal", *book):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self._root}/{name}")
         self._holder.farewell()
