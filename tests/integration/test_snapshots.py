@@ -206,3 +206,23 @@ def test_where_overlayfs_cannot_be_stacked_copies_are_made(tmp_path: Path) -> No
 def test_an_unknown_driver_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="no storage driver zfs"):
         Store(tmp_path / "data", "zfs")
+
+
+def test_snapshots_are_made_ready_for_the_parent_that_was_asked_for_last(store: Store, image: str) -> None:
+    snapshots = store.snapshots
+    ready = store.root / "ready"
+    snapshots.stock()
+    assert not ready.exists()  # nobody has asked yet
+    snapshots.prepare("first", image)
+    snapshots.stock()
+    inodes = {place.stat().st_ino for place in ready.iterdir()}
+    snapshots.prepare("second", image)
+    assert snapshots.upper("second").parent.stat().st_ino in inodes
+    assert snapshots.parent("second") == image
+    snapshots.prepare("third", "")  # of another parent: what is ready does not fit
+    assert snapshots.parent("third") == ""
+    assert not list(ready.iterdir())
+    snapshots.stock()
+    store.sweep(["first", "second", "third"])
+    assert not list(ready.iterdir())
+    snapshots.prepare("fourth", "")

@@ -158,6 +158,7 @@ class Creation:
     async def _stock(self) -> None:
         """In idle time: make ready what the next containers need."""
         self._parts.homes.stock()
+        self._parts.snapshots.stock()
 
     async def _volume(self, record: ContainerRecord, point: MountPoint, undo: AsyncExitStack) -> MountPoint:
         """Make the volume if it does not exist, and fill an empty one with what the image has at that place."""

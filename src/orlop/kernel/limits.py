@@ -4,10 +4,11 @@ Keys are "controller/file" for version 1 and "file" for version 2, in the order 
 """
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from orlop.kernel import cgroups, device_filter
 from orlop.spec.errors import InvalidArgument, NotSupported
-from orlop.spec.runtime import LinuxResources, ThrottleDevice
+from orlop.spec.runtime import DeviceRule, LinuxResources, ThrottleDevice
 
 Values = tuple[tuple[str, str], ...]
 _Source = Callable[[LinuxResources], int | str | Iterable[str] | None]
@@ -140,7 +141,7 @@ def settings(resources: LinuxResources, layout: cgroups.Layout) -> Values:
         raise NotSupported(f"{name} is not supported with cgroup version 2")
     if not second and resources.unified:
         raise NotSupported(f"{next(iter(resources.unified))} needs cgroup version 2")
-    values = [*_device_values(resources, second), *_hugepage_values(resources, second), *resources.unified.items()]
+    values = [*_device_values(resources.devices, second), *_hugepage_values(resources, second), *resources.unified.items()]
     for key, of in V2 if second else V1:
         value = of(resources)
         if value is None:
@@ -149,17 +150,19 @@ def settings(resources: LinuxResources, layout: cgroups.Layout) -> Values:
     return tuple(values)
 
 
-def _device_values(resources: LinuxResources, second: bool) -> Iterable[tuple[str, str]]:
-    if not resources.devices:
-        return
+@lru_cache(64)
+def _device_values(rules: tuple[DeviceRule, ...], second: bool) -> Values:
+    """Almost every container has the same rules."""
     if second:
-        yield cgroups.DEVICES, device_filter.compile_rules(resources.devices).hex()
-        return
-    for rule in resources.devices:
-        numbers = ":".join("*" if number is None or number < 0 else str(number) for number in (rule.major, rule.minor))
-        kind = rule.type or "a"
-        line = "a" if kind == "a" and numbers == "*:*" else f"{kind} {numbers} {rule.access or 'rwm'}"
-        yield f"devices/devices.{'allow' if rule.allow else 'deny'}", line
+        return ((cgroups.DEVICES, device_filter.compile_rules(rules).hex()),) if rules else ()
+    return tuple(map(_device_line, rules))
+
+
+def _device_line(rule: DeviceRule) -> tuple[str, str]:
+    numbers = ":".join("*" if number is None or number < 0 else str(number) for number in (rule.major, rule.minor))
+    kind = rule.type or "a"
+    line = "a" if kind == "a" and numbers == "*:*" else f"{kind} {numbers} {rule.access or 'rwm'}"
+    return f"devices/devices.{'allow' if rule.allow else 'deny'}", line
 
 
 def _hugepage_values(resources: LinuxResources, second: bool) -> Iterable[tuple[str, str]]:

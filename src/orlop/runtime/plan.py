@@ -17,6 +17,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from orlop.kernel import capabilities, limits, namespaces, seccomp
@@ -230,7 +231,7 @@ def _mount_steps(spec: RuntimeSpec, host: Host, *, private_cgroup: bool) -> Iter
     for mount in spec.mounts:
         if not mount.destination.startswith("/"):
             raise InvalidArgument(f'mounts: destination "{mount.destination}" is not an absolute path')
-        options = Options(mount.options)
+        options = _options(mount.options)
         if options.copy_up or options.idmap or mount.uid_mappings:
             raise NotSupported(f"mounts: {mount.destination}: tmpcopyup and id-mapped mounts are not supported")
         at = os.path.normpath(mount.destination)
@@ -244,6 +245,12 @@ def _mount_steps(spec: RuntimeSpec, host: Host, *, private_cgroup: bool) -> Iter
             if not fstype:
                 raise InvalidArgument(f"mounts: {mount.destination}: neither a type nor bind")
             yield ["mount", at, fstype, mount.source or fstype, options.flags, options.data, options.propagation]
+
+
+@lru_cache(256)
+def _options(words: tuple[str, ...]) -> Options:
+    """The same few words come again and again. What is parsed of them is not changed by anyone."""
+    return Options(words)
 
 
 def _bind_step(mount: RuntimeMount, at: str, options: Options) -> Step:
@@ -263,6 +270,7 @@ def _device_steps(spec: RuntimeSpec) -> Iterator[Step]:
     yield ["links", [list(pair) for pair in DEFAULT_LINKS]]
 
 
+@lru_cache(256)
 def _node(device: Device) -> list[Any]:
     if device.type not in _DEVICE_TYPES:
         raise InvalidArgument(f'linux.devices: {device.path}: unknown type "{device.type}"')

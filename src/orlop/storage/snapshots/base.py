@@ -1,7 +1,8 @@
 """Snapshotter: writable file systems on top of layers. It describes how to mount them and never mounts.
 
 On disk an active snapshot is `snapshots/<key>/{fs,work,parent}`: its own files, overlayfs's own directory, and a symbolic link
-whose text is the chain id below.
+whose text is the chain id below. A new inode costs a disk file system 0.05 to 0.5 ms, a rename next to nothing: so a few are
+made ready in idle time, in `ready/`.
 """
 
 import os
@@ -22,6 +23,7 @@ _INIT_FILES = (".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/re
 _INIT_LINKS = {"etc/mtab": "/proc/mounts"}
 _INIT = "init"
 _NO_PARENT = "none"
+READY = 4  # snapshots kept ready
 
 
 class Snapshotter(Protocol):
@@ -32,6 +34,10 @@ class Snapshotter(Protocol):
 
     def prepare(self, key: str, parent: Digest) -> tuple[Mount, ...]:
         """Make a snapshot. Raises NotFound for the parent, Conflict for the key."""
+        ...
+
+    def stock(self) -> None:
+        """Make ready what the next snapshots of the same parent need. Some milliseconds: for idle time."""
         ...
 
     def exists(self, key: str) -> bool:
@@ -76,25 +82,54 @@ class Driver:
 
     def __init__(self, root: Path, layers: LayerStore) -> None:
         """`root`: the data root."""
-        self.root = root / "snapshots"
+        self.root, self._ready_root = root / "snapshots", root / "ready"
         self.layers = layers
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._make_init()
+        self._parent: Digest | None = None  # of the last snapshot
+        self._ready: list[Path] = []  # empty snapshots of the same parent
+        self._made = 0
 
     def create(self, key: str, parent: Digest) -> Path:
         """An empty snapshot whose root looks like the one below it."""
-        beside, place = self.root / f"{NEW}{directory_name(key)}", self.place(key)
-        below = os.stat(self.lowers(parent)[0])
-        if place.exists():
+        beside = self.root / f"{NEW}{directory_name(key)}"
+        if os.path.lexists(self.place(key)):
             raise Conflict(f"snapshot {key} exists already")
         remove_tree(beside)
-        os.mkdir(beside, 0o700)
-        os.mkdir(beside / "fs", 0o700)
-        os.mkdir(beside / "work", 0o700)
-        os.symlink(parent or _NO_PARENT, beside / "parent")
-        os.chown(beside / "fs", below.st_uid, below.st_gid)
-        os.chmod(beside / "fs", below.st_mode & 0o7777)
+        if self._parent != parent:
+            self._discard_ready()
+            self._parent = parent
+        if self._ready:
+            os.rename(self._ready.pop(), beside)
+        else:
+            self._make(beside, parent)
         return beside
+
+    def _make(self, place: Path, parent: Digest) -> None:
+        below = os.stat(self.lowers(parent)[0])
+        os.mkdir(place, 0o700)
+        os.mkdir(place / "fs", 0o700)
+        os.mkdir(place / "work", 0o700)
+        os.symlink(parent or _NO_PARENT, place / "parent")
+        os.chown(place / "fs", below.st_uid, below.st_gid)
+        os.chmod(place / "fs", below.st_mode & 0o7777)
+
+    def stock(self) -> None:
+        if self._parent is None:
+            return
+        self._ready_root.mkdir(mode=0o700, exist_ok=True)
+        while len(self._ready) < READY:
+            self._made += 1
+            place = self._ready_root / f"{os.getpid()}-{self._made}"
+            self._make(place, self._parent)
+            self._ready.append(place)
+
+    def _discard_ready(self) -> None:
+        """Put aside what is ready, and what a daemon before us had."""
+        self._ready.clear()
+        if self._ready_root.exists():
+            for place in list(self._ready_root.iterdir()):
+                os.rename(place, self.root / f"{GONE}{os.urandom(8).hex()}")
 
     def publish(self, key: str) -> None:
         """Give what `create` made its name."""
@@ -148,6 +183,7 @@ class Driver:
             os.rename(self.place(key), self.root / f"{GONE}{os.urandom(8).hex()}")
 
     def sweep(self, keep: Collection[str]) -> None:
+        self._discard_ready()
         names = {directory_name(key) for key in keep}
         for place in list(self.root.iterdir()):
             if place.name.startswith(NEW) or (_is_active(place) and place.name not in names):

@@ -66,9 +66,8 @@ class Overlay(Driver):
         return self.mounts(key)
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
-        below = self.below(key)
-        place = self.place(key)
-        return self._mount(below, (f"upperdir={place / 'fs'}", f"workdir={place / 'work'}"))
+        place = os.fspath(self.place(key))
+        return self._mount(self.below(key), (f"upperdir={place}/fs", f"workdir={place}/work"))
 
     def view(self, key: str) -> tuple[Mount, ...]:
         below = self.below(key)
