@@ -82,6 +82,19 @@ def test_cp_both_ways(engine: Engine, tmp_path: Path, running: bool) -> None:
     engine.docker("rm", "-f", name)
 
 
+def test_cp_of_a_running_root_leaves_out_what_the_kernel_fills(engine: Engine) -> None:
+    engine.docker(
+        "run", "-d", "--name", "whole", "--mount", "type=volume,dst=/vol", "busybox", "sh", "-c", "touch /vol/mine; sleep 1000"
+    )
+    engine.docker("exec", "whole", "ls", "/vol/mine")
+    out = engine.run("docker", "cp", "whole:/", "-")
+    names = [name.strip("/") for name in tarfile.open(fileobj=io.BytesIO(out.stdout)).getnames()]
+    assert out.returncode == 0, out.stderr
+    assert {"proc", "sys", "dev", "etc/passwd", "vol/mine"} <= set(names)
+    assert [name for name in names if name.startswith(("proc/", "sys/", "dev/"))] == []
+    engine.docker("rm", "-f", "-v", "whole")
+
+
 def test_diff(engine: Engine) -> None:
     engine.docker("run", "--name", "diff", "busybox", "sh", "-c", "touch /new; rm /etc/group; echo x >> /etc/passwd")
     lines = set(engine.docker("diff", "diff").splitlines())

@@ -8,7 +8,7 @@ from typing import Any
 from orlop.state.documents import to_plain
 from orlop.storage import inside, trees
 from orlop.storage.compression import FdSource
-from orlop.storage.roots import opened_root
+from orlop.storage.roots import kernels_own, opened_root
 from orlop.storage.tar.writer import archive_of
 
 Args = dict[str, Any]
@@ -39,7 +39,7 @@ def stat_path(args: Args, progress: Progress, fds: Fds) -> Any:
 def get_archive(args: Args, progress: Progress, fds: Fds) -> Any:
     """{root, path, container} -> a tar into the descriptor."""
     with opened_root(args["root"], Path(args["data_root"])) as root:
-        send(fds[-1], inside.archive_path(root, args["path"], args["container"]))
+        send(fds[-1], inside.archive_path(root, args["path"], args["container"], without=kernels_own(args["root"])))
 
 
 def put_archive(args: Args, progress: Progress, fds: Fds) -> Any:

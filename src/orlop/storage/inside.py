@@ -40,9 +40,10 @@ def stat_path(root: int, path: str, container: str) -> PathStat:
     )
 
 
-def archive_path(root: int, path: str, container: str) -> Iterator[bytes]:
-    """A tar of what is at a path; its names begin with the path's last part. Raises NoSuchPath."""
-    writer = TreeWriter()
+def archive_path(root: int, path: str, container: str, *, without: frozenset[int] = frozenset()) -> Iterator[bytes]:
+    """A tar of what is at a path; its names begin with the path's last part. Of the file systems `without` (by st_dev) only
+    the mount points are in it. Raises NoSuchPath."""
+    writer = TreeWriter(without=without)
     name = os.fsencode(_base_name(path))
     with _located(root, path, container) as (directory, base):
         status = _status(directory, base, path, container)

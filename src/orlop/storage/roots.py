@@ -11,6 +11,7 @@ from orlop.spec.errors import Conflict
 from orlop.spec.mounts import Mount
 from orlop.storage.trees import NEW
 
+_KERNELS = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"})
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -39,6 +40,24 @@ def opened_root(root: dict[str, Any], store_root: Path) -> Iterator[int]:
             undo.callback(os.close, fd)
             _mount_volumes(fd, root.get("volumes", ()))
         yield fd
+
+
+def kernels_own(root: dict[str, Any]) -> frozenset[int]:
+    """Devices (st_dev) of the file systems in a running container that hold no files of its own: /proc, /sys, /dev …"""
+    if "pid" not in root:
+        return frozenset()
+    with open(f"/proc/{int(root['pid'])}/mountinfo") as lines:
+        return frozenset(device for line in lines if (device := _device_of_kernels(line)))
+
+
+def _device_of_kernels(line: str) -> int:
+    """The device of a line of mountinfo (proc(5)) if the kernel alone fills it, else 0."""
+    own, _, shared = line.partition(" - ")
+    place, kind = own.split()[4], shared.split()[0]
+    if kind not in _KERNELS and not (kind == "tmpfs" and place.startswith(("/dev", "/proc/", "/sys/"))):
+        return 0
+    major, minor = own.split()[2].split(":")
+    return os.makedev(int(major), int(minor))
 
 
 def _mount_volumes(root: int, volumes: Sequence[Sequence[Any]]) -> None:

@@ -33,10 +33,12 @@ _SPARSE_BYTES = 1 << 16  # smaller files are written whole
 
 
 class TreeWriter:
-    """Makes one archive. With `layer`, whiteouts and opaque directories of overlayfs become those of the OCI layer format."""
+    """Makes one archive. With `layer`, whiteouts and opaque directories of overlayfs become those of the OCI layer format.
+    Directories on the devices `without` are taken as empty."""
 
-    def __init__(self, *, layer: bool = False) -> None:
+    def __init__(self, *, layer: bool = False, without: frozenset[int] = frozenset()) -> None:
         self._layer = layer
+        self._without = without
         self._links: dict[tuple[int, int], bytes] = {}
         self._parts: list[bytes] = []
         self._size = 0
@@ -55,7 +57,8 @@ class TreeWriter:
                     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
                     if stat.S_ISDIR(status.st_mode):
                         inner = os.open(name, _DIRECTORY, dir_fd=fd)
-                        levels.append((inner, prefix + name + b"/", iter(_sorted(inner))))
+                        inside = [] if status.st_dev in self._without else _sorted(inner)
+                        levels.append((inner, prefix + name + b"/", iter(inside)))
                         self._directory(inner, prefix + name + b"/", status)
                     else:
                         yield from self._other(fd, name, prefix + name, status)
