@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from support.engine import Engine, end, until
+from support.engine import PATIENCE, Engine, end, until
 from support.leftovers import leftovers
 
 pytestmark = pytest.mark.root
 
-COUNT = 20
+COUNT = 20 if PATIENCE == 1 else 9  # containers
 SCRIPT = "i=0; while [ $i -lt {lines} ]; do echo line $i; echo err $i >&2; i=$((i+1)); sleep 0.05; done; exit {code}"
 
 
@@ -78,10 +78,10 @@ def test_a_tty_and_an_open_stdin_survive_the_keeper(own_engine: Engine) -> None:
 
 def test_restart_policies_hold_over_a_daemon_restart(own_engine: Engine) -> None:
     engine = own_engine
-    engine.docker("run", "-d", "--name", "a", "--restart", "always", "busybox", "sleep", "1000")
-    engine.docker("run", "-d", "--name", "u", "--restart", "unless-stopped", "busybox", "sleep", "1000")
-    engine.docker("stop", "-t", "0", "a", "u")
+    engine.docker("run", "-d", "--name", "aa", "--restart", "always", "busybox", "sleep", "1000")
+    engine.docker("run", "-d", "--name", "uu", "--restart", "unless-stopped", "busybox", "sleep", "1000")
+    engine.docker("stop", "-t", "0", "aa", "uu")
     engine.stop()
     engine.start()
-    until(lambda: engine.inspect("a")["State"]["Running"], 10)
-    assert engine.inspect("u")["State"]["Running"] is False
+    until(lambda: engine.inspect("aa")["State"]["Running"], 10)
+    assert engine.inspect("uu")["State"]["Running"] is False
