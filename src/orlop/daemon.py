@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -236,6 +237,8 @@ def main() -> int:
         options = daemon_options.parse(sys.argv[1:], own_version())
         logging.basicConfig(level=options.level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
         os.umask(0o022)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         for directory, mode in ((options.data_root, 0o710), (options.exec_root, 0o711)):
             directory.mkdir(mode=mode, parents=True, exist_ok=True)
         for directory in (options.data_root / "containers", options.exec_root / "root"):

@@ -230,6 +230,9 @@ class FakeSnapshots:
     def remove(self, key):
         self.keys.discard(key)
 
+    def stock(self):
+        pass
+
 
 class FakeVolumes:
     def __init__(self, root: Path):

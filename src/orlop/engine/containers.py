@@ -172,13 +172,13 @@ class Containers:
             raise Conflict(f"container {reference} is paused, unpause the container before attach")
         if record.status is Status.RESTARTING:
             raise Conflict(f"container {reference} is restarting, wait until the container is running")
-        query = LogQuery(stdout=stdout, stderr=stderr)
-        backlog = self._logs(container, query) if logs else None
         held = None
         if stream:
             held = await self._parts.isolation.attach(
                 record.id, stdin=stdin and record.spec.open_stdin, stdout=stdout, stderr=stderr, tty=record.spec.tty
             )
+        query = LogQuery(stdout=stdout, stderr=stderr, until_ns=self._parts.clock())  # from here on the socket tells
+        backlog = self._logs(container, query) if logs else None
         self._parts.events.container("attach", record)
         return Attachment(tty=record.spec.tty, socket=held, backlog=backlog)
 

@@ -6,6 +6,7 @@ import secrets
 import socket
 from dataclasses import replace
 
+from orlop.engine.links import told_of_links
 from orlop.engine.parts import Parts
 from orlop.engine.roster import Container
 from orlop.spec import bundle
@@ -66,7 +67,7 @@ class Execs:
         order = ExecOrder(
             container_id=record.container_id,
             exec_id=exec_id,
-            process=bundle.exec_process(container.record, spec, self._parts.host),
+            process=bundle.exec_process(self._as_started(container.record), spec, self._parts.host),
             tty=spec.tty,
             attach_stdin=spec.attach_stdin and not detach,
             console_size=spec.console_size,
@@ -92,6 +93,13 @@ class Execs:
         if exec_id in self._records:  # it may have ended by now: only the process is news
             self._records[exec_id] = replace(self._records[exec_id], process=process)
         return stdio
+
+    def _as_started(self, record: ContainerRecord) -> ContainerRecord:
+        """With the variables of its links, as far as those whom it links to are there."""
+        try:
+            return told_of_links(self._parts.roster, record)
+        except (Conflict, NotFound):
+            return record
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
         """Set the size of its terminal."""

@@ -65,6 +65,14 @@ def environment(record: ContainerRecord, links: Iterable[tuple[Link, ContainerRe
     return tuple(variables)
 
 
+def told_of_links(roster: Roster, record: ContainerRecord) -> ContainerRecord:
+    """The record with what its environment tells of linked containers, under what it says itself. Raises as `linked`."""
+    if not record.spec.links:
+        return record
+    told = environment(record, linked(roster, record))
+    return replace(record, process=replace(record.process, env=(*told, *record.process.env)))
+
+
 def names_by_links(records: Iterable[ContainerRecord]) -> Mapping[str, list[str]]:
     """What containers are called by those that link to them: target (as it was named) -> "/self/alias" ..."""
     found: dict[str, list[str]] = {}

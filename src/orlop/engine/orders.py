@@ -44,7 +44,7 @@ class Orders:
         self._mounted(record, undo)
         settings, host = self._parts.settings, self._parts.host
         runtime_spec = bundle.runtime_spec(
-            self._with_links(self._as_mounted(record)),
+            links.told_of_links(self._parts.roster, self._as_mounted(record)),
             host=host,
             files=files,
             namespaces={**namespaces, "network": place.namespace or "host"},
@@ -139,13 +139,6 @@ class Orders:
             for point in record.mounts
         )
         return replace(record, mounts=points)
-
-    def _with_links(self, record: ContainerRecord) -> ContainerRecord:
-        """The record with what its environment tells of linked containers, under what it says itself."""
-        if not record.spec.links:
-            return record
-        told = links.environment(record, links.linked(self._parts.roster, record))
-        return replace(record, process=replace(record.process, env=(*told, *record.process.env)))
 
     def _mounted(self, record: ContainerRecord, undo: AsyncExitStack) -> None:
         for point in record.mounts:

@@ -8,6 +8,7 @@ import platform
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from orlop.engine.checks import LOG_DRIVERS
 from orlop.engine.containers import Containers
 from orlop.engine.parts import Parts
 from orlop.spec.container import Status
@@ -79,6 +80,7 @@ class System:
             loops=len(asyncio.all_tasks()),
             time_ns=parts.clock(),
             log_driver=settings.log_driver,
+            log_drivers=LOG_DRIVERS,
             cgroup_version=str(parts.host.cgroup_version),
             event_listeners=parts.events.listeners,
             kernel_version=platform.release(),

@@ -211,6 +211,17 @@ async def test_a_container_that_is_half_made_when_the_daemon_dies_goes_with_its_
 
 
 @story
+async def test_a_container_that_is_started_while_it_waits_for_removal_is_not_pulled_away(w):
+    container = await w.create()
+    starting = asyncio.ensure_future(w.containers.start(container))
+    await asyncio.sleep(0)
+    with pytest.raises(Conflict, match="container is running"):
+        await w.containers.remove(container)
+    await starting
+    assert w.get().status is Status.RUNNING
+
+
+@story
 async def test_names_conflict_in_docker_s_words_and_rename_frees_them(w):
     container = await w.create()
     with pytest.raises(Conflict) as refused:
