@@ -142,7 +142,7 @@ def check_mount(mount: MountSpec) -> None:
     if mount.kind in ("npipe", "cluster", "image"):
         raise NotSupported(f"mounts of type {mount.kind} are not supported")
     if mount.driver not in ("", "local"):
-        raise NotSupported(f"volume driver {mount.driver} is not supported")
+        raise NotFound("volume driver", mount.driver)
 
 
 def _mount_fault(mount: MountSpec) -> str:

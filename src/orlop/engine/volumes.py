@@ -6,7 +6,7 @@ from orlop.engine.filters import Filters, boolean, check_filters, is_pruned_by, 
 from orlop.engine.mounts import check_volume_name
 from orlop.engine.parts import Parts
 from orlop.engine.removal import Removal
-from orlop.spec.errors import Conflict, NotSupported
+from orlop.spec.errors import Conflict, NotFound
 from orlop.spec.volume import VolumeRecord, VolumeSpec
 
 LIST_FILTERS = frozenset({"dangling", "driver", "label", "name"})
@@ -45,9 +45,9 @@ class Volumes:
         return self._parts.volumes.get(name)
 
     async def create(self, spec: VolumeSpec) -> VolumeRecord:
-        """A new volume, or the one that has the name already. Raises InvalidArgument, Conflict (other options)."""
+        """A new volume, or the one of that name. Raises InvalidArgument, NotFound (the driver), Conflict (options)."""
         if spec.driver not in ("", "local"):
-            raise NotSupported(f"volume driver {spec.driver} is not supported")
+            raise NotFound("volume driver", spec.driver)
         if spec.name:
             check_volume_name(spec.name)
             if present := self._parts.volumes.find(spec.name):

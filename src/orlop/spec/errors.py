@@ -42,7 +42,11 @@ class Forbidden(OrlopError):
 
 
 # Docker's wording, for clients match on it: "No such container: web", but of these:
-_NOT_FOUND = {"network": "network {reference} not found", "plugin": 'plugin "{reference}" not found'}
+_NOT_FOUND = {
+    "network": "network {reference} not found",
+    "plugin": 'plugin "{reference}" not found',
+    "volume driver": 'error looking up volume plugin {reference}: plugin "{reference}" not found',
+}
 
 
 class NotFound(OrlopError):

@@ -156,6 +156,11 @@ async def test_a_volume_in_use_stays(w):
     await w.engine_volumes.remove("data", force=True)
     with pytest.raises(InvalidArgument, match="invalid characters"):
         await w.engine_volumes.create(VolumeSpec(name="a/b"))
+    with pytest.raises(NotFound, match='error looking up volume plugin foo: plugin "foo" not found'):
+        await w.engine_volumes.create(VolumeSpec(name="x", driver="foo"))
+    with pytest.raises(NotFound, match="plugin"):
+        await w.create("drive", binds=("named:/data",), volume_driver="foo")
+    assert await w.create("plain", volume_driver="foo")  # nothing asks the driver for anything
 
 
 @story
