@@ -611,6 +611,22 @@ def test_a_start_cut_short_is_cleared_away(wall):
     play(wall, story)
 
 
+def test_a_damaged_book_does_not_keep_the_keeper_from_living(wall):
+    intent = {"container": "x", "exec": "", "tty": False, "stdin_once": False, "log": None, "cgroup": f"{wall.parent}/x"}
+    lines = [
+        json.dumps({"key": "x", **intent}),
+        "\0\0 not JSON",
+        json.dumps({"key": "y/e", **intent, "container": "y", "exec": "e"}),
+    ]
+    (wall.run / "wards.jsonl").write_text("\n".join(lines) + '\n{"key":"z","cont')
+
+    async def story(isolation):
+        await isolation.start(wall.order("x", "sh", "-c", "exit 3"))
+        assert (await wall.ended("x")).exit_code == 3
+
+    play(wall, story)
+
+
 # --- the keeper itself ---
 
 

@@ -38,8 +38,9 @@ class Book:
         whole = 0
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
             for line in file.read().split(b"\n")[:-1]:
-                self._take(json.loads(line))
                 whole += len(line) + 1
+                with contextlib.suppress(ValueError):  # whatever has damaged one line, the others count
+                    self._take(json.loads(line))
         try:
             self._rewrite()
         except OSError:  # the disk is full: go on behind the last whole line
