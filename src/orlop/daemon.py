@@ -25,6 +25,7 @@ from orlop.engine.images import Images
 from orlop.engine.networks import Networks
 from orlop.engine.parts import Parts, Settings
 from orlop.engine.recover import Recovery
+from orlop.engine.removal import Removal
 from orlop.engine.roster import Roster
 from orlop.engine.sweeper import Sweeper
 from orlop.engine.system import System, own_version
@@ -128,6 +129,7 @@ def build(options: DaemonOptions, database: Database, loops: Loops) -> House:
         clock=time.time_ns,
     )
     execs = Execs(parts)
+    parts.workers.on_killed = lambda pid: _after_worker(parts, pid)
     images = Images(parts, options.registries, Records(database, "blob_sources", BlobSources))
     containers = Containers(parts, execs, images)
     volumes = Volumes(parts)
@@ -144,6 +146,12 @@ def build(options: DaemonOptions, database: Database, loops: Loops) -> House:
     return House(
         parts=parts, engine=engine, recovery=Recovery(parts, containers.lifecycle, containers.health, containers.removal)
     )
+
+
+def _after_worker(parts: Parts, pid: int) -> None:
+    """A worker was killed: what it had half made goes at once."""
+    parts.store.sweep_of(pid)
+    Removal(parts).purge_later()
 
 
 def _engine_id(options: DaemonOptions) -> str:

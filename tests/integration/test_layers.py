@@ -289,6 +289,15 @@ def test_what_a_crash_left_is_swept(store: Store) -> None:
     assert leftovers(store) == []
 
 
+def test_what_a_killed_worker_left_is_swept_and_nobody_elses(store: Store) -> None:
+    mine = store.layers.unpack(io.BytesIO(EVERYTHING))
+    store.sweep_of(1)
+    assert leftovers(store) == [mine.place]
+    store.sweep_of(os.getpid())
+    store.snapshots.purge()
+    assert leftovers(store) == []
+
+
 def test_the_writer_gives_the_layer_that_the_reader_took(store: Store) -> None:
     """Tree -> layer -> tree -> layer: the same tree, the same layer."""
     first = add(

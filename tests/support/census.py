@@ -37,7 +37,7 @@ def settled(engine: Engine, expected: dict[str, list[str]] | None = None, second
     """The census once it equals the expected one; without one, once it rests. Fails the test, with the difference, if it does not."""
     deadline, last = time.monotonic() + seconds, census(engine)
     while time.monotonic() < deadline:
-        time.sleep(0.3 if expected else 1.2)
+        time.sleep(0.2 if expected else 1.2)
         with suppress(OSError):  # something went while we looked
             now = census(engine)
             if now == (expected or last):

@@ -107,6 +107,8 @@ class Chaos:
         for image in set(docker("images", "-aq").split()):
             docker("run", "--rm", "--network", "none", "--entrypoint", "/bin/sh", image, "-c", "true")
         docker("run", "--rm", "busybox", "true")
+        if any((self.engine.data_root / "partial").glob("*")):  # downloads that broke off wait there for the next pull
+            docker("pull", self.places["reference"])
 
     def _clear(self) -> None:
         """Remove everything but the base image; nothing is left then."""

@@ -43,6 +43,7 @@ class Workers:
         self._slots = asyncio.Semaphore(max(8, 4 * self._cores))  # more than cores: many jobs wait for a peer
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
+        self.on_killed: Callable[[int], None] = lambda pid: None  # a worker could not clean up after itself
 
     async def run(self, name: str, args: dict[str, Any], *, progress: Progress | None = None, fds: Sequence[int] = ()) -> Any:
         """Run a job and return its JSON-able result. The descriptors stay the caller's.
@@ -120,9 +121,14 @@ class Workers:
             worker = self._idle.pop()
             if worker.take():
                 return worker
-        worker = _Worker(self._all.discard)
+        worker = _Worker(self._forget)
         self._all.add(worker)
         return worker
+
+    def _forget(self, worker: "_Worker", status: int) -> None:
+        self._all.discard(worker)
+        if os.WIFSIGNALED(status):
+            self.on_killed(worker.pid)
 
     def _outcome(self, worker: "_Worker", document: dict[str, Any]) -> Any:
         if len(self._idle) < self._cores and not document.get("last"):
@@ -138,18 +144,18 @@ class Workers:
 class _Worker:
     """One process and its socket."""
 
-    def __init__(self, forget: Callable[["_Worker"], None]) -> None:
+    def __init__(self, forget: Callable[["_Worker", int], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._forget = forget
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.setblocking(False)
         with theirs:
-            self._pid = process.spawn(
+            self.pid = process.spawn(
                 os.path.realpath(sys.executable),
                 ["orlop-worker", "-S", "-E", "-c", _BOOT, ":".join(path for path in sys.path if path), str(_SOCKET_FD)],
                 fds={2: 2, _SOCKET_FD: theirs.fileno()},
             )
-        self._pidfd = os.pidfd_open(self._pid)
+        self._pidfd = os.pidfd_open(self.pid)
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._answer: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._progress: Progress | None = None
@@ -200,7 +206,7 @@ class _Worker:
     def _signal(self, number: int) -> None:
         if not self.gone.done():
             with suppress(ProcessLookupError):
-                os.killpg(self._pid, number)  # it leads a session of its own
+                os.killpg(self.pid, number)  # it leads a session of its own
 
     def _readable(self) -> None:
         try:
@@ -239,9 +245,11 @@ class _Worker:
     def _ended(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        os.waitpid(self._pid, 0)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # its children, should it have been killed itself
+        _, status = os.waitpid(self.pid, 0)
         self.gone.set_result(None)
-        self._forget(self)
+        self._forget(self, status)
         if self._timer:
             self._timer.cancel()
         if self._socket.fileno() >= 0:

@@ -22,7 +22,7 @@ from orlop.storage.compression import BlockSource
 from orlop.storage.store import Store
 from orlop.storage.tar.headers import SECOND
 from orlop.storage.tar.writer import archive_of
-from orlop.storage.trees import NEW, opened, remove_tree
+from orlop.storage.trees import new_name, opened, remove_tree
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -120,7 +120,7 @@ def _busybox(tell: Callable[[str], None]) -> _Base:
 @contextmanager
 def _scratch(store: Store) -> Iterator[Path]:
     """A path for a new root, beside the store so that it may hold devices and set-user-id programs; gone at the end."""
-    place = store.root / "snapshots" / f"{NEW}bootstrap-{os.urandom(8).hex()}"
+    place = store.root / "snapshots" / new_name()
     place.mkdir(mode=0o711)
     try:
         yield place / "root"

@@ -54,7 +54,7 @@ class ContentStore:
             if not path.name.startswith("new-"):
                 yield f"sha256:{path.name}"
 
-    def sweep(self) -> None:
-        """Remove what a crash left half-written."""
-        for path in self._blobs.glob("new-*"):
+    def sweep(self, suffix: str = "") -> None:
+        """Remove what a crash left half-written; `suffix`: of names, for what one process left (see `state.atomic`)."""
+        for path in self._blobs.glob(f"new-*{suffix}"):
             path.unlink(missing_ok=True)

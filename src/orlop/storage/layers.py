@@ -19,7 +19,7 @@ from orlop.storage.tar import recipe
 from orlop.storage.tar.extract import DEFAULT_LIMITS, Limits
 from orlop.storage.tar.layer import LayerExtractor
 from orlop.storage.tar.reader import TarReader
-from orlop.storage.trees import GONE, NEW, opened, remove_tree
+from orlop.storage.trees import GONE, NEW, new_name, opened, remove_tree
 
 _NAME_DIGITS = 24  # of a chain id, as the directory's name: 128 layers must fit into mount(2)'s one page of options
 
@@ -113,7 +113,7 @@ class LayerStore:
         Raises Corrupt when it is malformed, cut off, or has another diff id than the one given; InvalidArgument when it would
         escape or is a bomb; OSError (disk full). Then nothing is left.
         """
-        place = self._snapshots / f"{NEW}{os.urandom(8).hex()}"
+        place = self._snapshots / new_name()
         (place / "fs").mkdir(parents=True, mode=0o755)
         (place / "kept").mkdir(mode=0o700)
         with ExitStack() as undo:

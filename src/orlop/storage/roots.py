@@ -9,7 +9,7 @@ from typing import Any
 from orlop.kernel import mounts, paths, syscalls
 from orlop.spec.errors import Conflict
 from orlop.spec.mounts import Mount
-from orlop.storage.trees import NEW
+from orlop.storage.trees import new_name
 
 _KERNELS = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"})
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -29,7 +29,7 @@ def opened_root(root: dict[str, Any], store_root: Path) -> Iterator[int]:
                 raise Conflict("the container has ended meanwhile, try again") from error
             undo.callback(os.close, fd)
         else:
-            place = store_root / "snapshots" / f"{NEW}mnt-{os.urandom(8).hex()}"
+            place = store_root / "snapshots" / new_name()
             os.mkdir(place, 0o700)
             undo.callback(os.rmdir, place)
             mounts.mount_all(

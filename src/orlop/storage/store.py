@@ -7,6 +7,7 @@ from orlop.storage.content import ContentStore
 from orlop.storage.layers import LayerStore
 from orlop.storage.snapshots import snapshotter
 from orlop.storage.tar.extract import DEFAULT_LIMITS, Limits
+from orlop.storage.trees import GONE, NEW
 
 
 class Store:
@@ -24,3 +25,9 @@ class Store:
         self.content.sweep()
         self.layers.sweep()
         self.snapshots.sweep(keys)
+
+    def sweep_of(self, pid: int) -> None:
+        """Put aside what a killed worker has left half-made. Then `snapshots.purge`."""
+        for place in (self.root / "snapshots").glob(f"{NEW}{pid}-*"):
+            place.rename(place.with_name(f"{GONE}{place.name}"))
+        self.content.sweep(f".{pid}")

@@ -11,6 +11,11 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES = 1 << 30
 
 
+def new_name() -> str:
+    """A name for something that is being made. It tells which process makes it, so that what a killed one leaves is found."""
+    return f"{NEW}{os.getpid()}-{os.urandom(8).hex()}"
+
+
 @contextmanager
 def opened(path: str | bytes | Path, flags: int = _DIRECTORY, *, dir_fd: int | None = None) -> Iterator[int]:
     """A descriptor (of a directory, by default) for the length of a block."""
