@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -257,3 +258,18 @@ def test_a_run_is_interrupted_cleanly(engine: Engine) -> None:
     engine.docker("kill", "int")
     assert client.wait(10) == 137
     until(lambda: not engine.docker("ps", "-aq", "--filter", "name=int"))
+
+
+def test_a_name_is_free_again_at_once(engine: Engine) -> None:
+    """Killed or not, once `rm -f` has returned nothing of a container is in the way; also when four of them do this at once."""
+
+    def live_and_die(name: str) -> None:
+        for number in range(10):
+            engine.orlop("run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "1000")
+            if number % 2:
+                engine.orlop("kill", name)
+            assert engine.orlop("rm", "-f", name).strip() == name
+
+    with ThreadPoolExecutor(4) as many:
+        list(many.map(live_and_die, ("ada", "bob", "cyd", "dot")))
+    assert engine.docker("ps", "-aq") == ""
