@@ -159,6 +159,7 @@ class FakeNetworks:
             endpoint_id="e" * 64,
             spec=spec,
             ipv4_address=f"172.17.0.{len(self.members) + 1}" if network.spec.driver == "bridge" else "",
+            interface="eth0" if network.spec.driver == "bridge" else "",
         )
         own[network.id] = endpoint
         if ports:

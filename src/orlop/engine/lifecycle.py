@@ -62,6 +62,8 @@ class Lifecycle:
         try:
             async with AsyncExitStack() as undo:
                 order, record = await self._orders.prepare(container.record, self._sandboxes, undo)
+                if any(endpoint.interface for endpoint in record.endpoints.values()):
+                    self._parts.roster.foresee(record)  # whoever finds it running then knows its addresses
                 process = await self._parts.isolation.start(order)
                 undo.pop_all()
         except (OrlopError, OSError) as error:

@@ -10,6 +10,7 @@ from orlop.engine.lifecycle import Lifecycle
 from orlop.engine.parts import Parts
 from orlop.engine.removal import Removal
 from orlop.engine.roster import Container
+from orlop.engine.sandbox import cleared
 from orlop.spec.container import LIVE, ContainerRecord, Process, Status
 from orlop.spec.errors import OrlopError
 from orlop.spec.isolation import Exit, Living
@@ -69,6 +70,9 @@ class Recovery:
                         self._parts.roster.save(container, adopted)
                 case Ended(exit):
                     ended.append((container, exit))
+                case None if any(endpoint.endpoint_id for endpoint in record.endpoints.values()):
+                    endpoints = {name: cleared(endpoint) for name, endpoint in record.endpoints.items()}
+                    self._parts.roster.save(container, replace(record, endpoints=endpoints, ports=()))  # it was about to start
         for stranger in known:  # its record was deleted just before the daemon died
             await self._remove_stranger(stranger)
         return ended

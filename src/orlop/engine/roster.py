@@ -133,6 +133,10 @@ class Roster:
         container.record = record
         self._records.save(record.id, record, can_wait=True)
 
+    def foresee(self, record: ContainerRecord) -> None:
+        """Write down what is about to be true, for a recovery that finds that it has come true."""
+        self._records.save(record.id, record, can_wait=True)
+
     def delete(self, container: Container) -> None:
         """Forget a container."""
         record = container.record

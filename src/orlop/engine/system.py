@@ -154,11 +154,9 @@ class System:
         )
 
     async def _volume_usage(self) -> tuple[VolumeUsage, ...]:
-        found = []
-        for record in self._volumes.list()[0]:
-            size, users = await self._volumes.usage(record.name)
-            found.append(VolumeUsage(record=record, size=size, reference_count=users))
-        return tuple(found)
+        records = self._volumes.list()[0]
+        usages = zip(records, await self._volumes.usages(records), strict=True)
+        return tuple(VolumeUsage(record=one, size=size, reference_count=users) for one, (size, users) in usages)
 
 
 def _limits(host: Host) -> frozenset[str]:

@@ -92,8 +92,12 @@ class Volumes:
 
     async def usage(self, name: str) -> tuple[int, int]:
         """Bytes, and how many containers have it."""
-        record = self._parts.volumes.get(name)
-        return (await self._sizes([record]))[record.name], len(self._removal.users_of(name))
+        return (await self.usages([self._parts.volumes.get(name)]))[0]
+
+    async def usages(self, records: builtins.list[VolumeRecord]) -> builtins.list[tuple[int, int]]:
+        """The same of several, measured by one job."""
+        sizes = await self._sizes(records)
+        return [(sizes[record.name], len(self._removal.users_of(record.name))) for record in records]
 
     async def _sizes(self, records: builtins.list[VolumeRecord]) -> dict[str, int]:
         if not records:

@@ -8,13 +8,14 @@ import pytest
 from orlop.engine.recover import Ended, Runs, verdict
 from orlop.engine.restart import next_delay, restarts_with_daemon
 from orlop.engine.top import parse_ps
-from orlop.spec.container import ExecSpec, ProcessDefaults, RestartPolicy, Status
+from orlop.spec.container import ContainerRecord, ExecSpec, Process, ProcessDefaults, RestartPolicy, Status
 from orlop.spec.errors import Conflict, Forbidden, InvalidArgument, NotFound, StartFailed
 from orlop.spec.isolation import Exit, Living
 from orlop.spec.network import EndpointSpec, NetworkSpec
 from orlop.spec.resources import Resources
 from orlop.spec.times import show_duration
 from orlop.spec.volume import VolumeSpec
+from orlop.state.records import Records
 from support.pretend import IMAGE, SECOND, story
 
 
@@ -235,6 +236,28 @@ async def test_recovery_settles_each_container(w):
     assert w.isolation.removed == ["stranger"]
     await asyncio.sleep(0.2)
     assert w.get("again").status is Status.RUNNING
+
+
+@story
+async def test_a_start_that_nobody_heard_of_is_adopted_with_its_addresses(w):
+    container, other = await w.create("one"), await w.create("two")
+    seen = {}
+
+    async def die(order):
+        seen[order.container_id] = Records(w.database, "containers", ContainerRecord).load()[order.container_id]
+        raise StartFailed("the daemon dies here")
+
+    w.isolation.start = die
+    for one in (container, other):
+        with pytest.raises(StartFailed):
+            await w.containers.start(one)
+    assert seen[container].endpoints["bridge"].ipv4_address
+    for one in (container, other):
+        w.parts.roster.get(one).record = seen[one]
+    alive = Living(container_id=container, process=Process(pid=5, start_ticks=1), paused=False, exit=None)
+    assert await w.recovery.adopt([alive]) == []
+    assert (w.get("one").status, w.get("one").endpoints) == (Status.RUNNING, seen[container].endpoints)
+    assert (w.get("two").status, w.get("two").endpoints["bridge"].ipv4_address) == (Status.CREATED, "")
 
 
 @story
