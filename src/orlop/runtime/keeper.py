@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Request = dict[str, Any]
     Verb = Callable[["Keeper", Request, list[int], Reply], None]
 
+_HEAP_BYTES = 1 << 20  # what formatting one block of output needs, and some more
 _LINGER_SECONDS = 1.0  # without a daemon and without containers the keeper ends
 
 
@@ -257,6 +258,7 @@ def main(exec_root: str) -> NoReturn:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # nobody in a container may look into it, whatever it has entered
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    syscalls.keep_heap(_HEAP_BYTES)
     gc.collect()
     gc.freeze()
     holding.hold(keeper_of(exec_root), exec_root)
