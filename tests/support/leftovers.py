@@ -17,7 +17,9 @@ def leftovers(engine: Engine) -> dict[str, list[str]]:
         "links": _links(),
         "firewall": _published(),
         "bundles": sorted(path.name for path in (engine.exec_root / "bundles").glob("*")),
-        "containers": sorted(path.name for path in (engine.data_root / "containers").glob("[!n]*")),  # but for new-*, kept ready
+        "containers": sorted(
+            path.name for path in (engine.data_root / "containers").glob("[!n]*")
+        ),  # but for new-*, kept ready
     }
 
 
