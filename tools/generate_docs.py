@@ -26,8 +26,8 @@ def api() -> str:
         "",
         "Made from the route tables in `src/orlop/api` by `make docs`: do not edit.",
         "",
-        f"Docker's Engine API, versions {system.MINIMUM_API_VERSION_TEXT} to {system.API_VERSION_TEXT}, with the prefix `/v1.NN`"
-        " or without. Routes below `/orlop` are our own.",
+        f"Docker's Engine API, versions {system.MINIMUM_API_VERSION_TEXT} to {system.API_VERSION_TEXT}, with or without the "
+        "prefix `/v1.NN`. Routes below `/orlop` are our own.",
     ]
     for title, module in NOUNS.items():
         lines += ["", f"## {title}", "", *_rows(module.ROUTES)]
