@@ -376,7 +376,7 @@ def test_a_client_that_does_not_read_holds_up_its_container_alone(wall):
         await isolation.start(wall.order("b", "sh", "-c", "seq 1000"))
         await wall.ended("b")
         assert wall.log("b").count("\n") == 1000
-        assert "done" not in wall.log("a")
+        assert "done" not in (wall.home / "a.log").read_text()
         out, _ = frames(await read_all(lazy))
         assert out == b"".join(b"%d\n" % n for n in range(1, 200_001)) + b"done\n"
         await wall.ended("a")
@@ -578,7 +578,7 @@ def test_a_killed_holder_is_replaced(wall):
         client = await isolation.attach("a", **ALL)
         await asyncio.get_running_loop().sock_sendall(client, b"it\n")
         assert frames(await read_all(client))[0] == b"got it\n"
-        assert (await wall.ended("a")).exit_code == 4
+        assert (await wall.ended("a")).exit_code == (4 if HOST.kernel >= (6, 15) else None), "who would have reaped it is dead"
 
     play(wall, story)
 

@@ -144,6 +144,7 @@ def bare():
     made = Cgroup(f"/orlop-bare-{os.getpid()}", layout)
     os.mkdir(made.file("")[:-1])
     yield made
+    until(made.kill, what="processes gone")
     until(made.remove)
 
 
@@ -170,10 +171,15 @@ def test_a_group_that_is_removed_and_made_again_has_all_controllers_again(parent
 def test_a_group_with_processes_of_its_own_has_no_room_for_others(bare):
     pid = child(bare)
     below = Cgroup(f"{bare.path}/below", bare.layout)
-    with pytest.raises(NotSupported, match=f"no containers can be below the cgroup .*{bare.path}: it has processes of its own"):
-        below.create()
-    bare.kill()
-    os.waitpid(pid, 0)
+    try:
+        with pytest.raises(
+            NotSupported, match=f"no containers can be below the cgroup .*{bare.path}: it has processes of its own"
+        ):
+            below.create()
+        assert bare.read("cgroup.type") == "domain\n"
+    finally:
+        bare.kill()
+        os.waitpid(pid, 0)
 
 
 def test_one_more_process_goes_beside_the_first(group):

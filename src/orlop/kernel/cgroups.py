@@ -103,9 +103,8 @@ class Cgroup:
         for name in above.rstrip("/").split("/"):  # the first is "", the root
             group = os.path.join(group, name).rstrip("/")
             given = set(_read(f"{group}/cgroup.subtree_control").split())
-            for controller in _read(f"{group}/cgroup.controllers").split():
-                if controller not in given:
-                    _give(group, controller)
+            if missing := [name for name in _read(f"{group}/cgroup.controllers").split() if name not in given]:
+                _give(group, missing)
         self.layout.inheriting.add(above)
 
     def _inherit_cpuset(self) -> None:
@@ -277,13 +276,24 @@ class Cgroup:
         return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
 
 
-def _give(directory: str, controller: str) -> None:
-    """Let the groups below a group of version 2 have a controller, if the kernel has no reason against it (EINVAL ...)."""
+def _give(directory: str, controllers: Iterable[str]) -> None:
+    """Let the groups below a group of version 2 have controllers, but for those that the kernel has a reason against.
+
+    First all at once: alone, one that can part threads is accepted where processes are, and then none may be below.
+    """
+    if not _enable(directory, " ".join(f"+{name}" for name in controllers)):
+        for name in controllers:
+            _enable(directory, f"+{name}")
+
+
+def _enable(directory: str, change: str) -> bool:
     try:
-        _write(f"{directory}/cgroup.subtree_control", f"+{controller}")
+        _write(f"{directory}/cgroup.subtree_control", change)
     except OSError as error:
-        if error.errno == errno.EBUSY:
+        if error.errno in (errno.EBUSY, errno.EOPNOTSUPP):
             raise NotSupported(f"no containers can be below the cgroup {directory}: it has processes of its own") from error
+        return False
+    return True
 
 
 def _tree(directory: str) -> Iterator[str]:
