@@ -553,7 +553,8 @@ def test_codes_are_known_though_daemon_and_keeper_were_dead(wall):
 
 def test_holder_and_keeper_killed_at_once(wall):
     async def story(isolation):
-        script = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.02; done; exit 21"
+        lines = 40 if PATIENCE == 1 else 160  # it must live longer than the next keeper takes to come
+        script = f"i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); sleep 0.02; done; exit 21"
         await isolation.start(wall.order("a", "sh", "-c", script))
         await isolation.start(wall.order("b", "sleep", "0.1"))
         await asyncio.sleep(0.2)
@@ -561,7 +562,7 @@ def test_holder_and_keeper_killed_at_once(wall):
         os.kill(holder, signal.SIGKILL)
         os.kill(keeper, signal.SIGKILL)
         exit_ = await wall.ended("a")
-        assert wall.log("a") == counted(40)
+        assert wall.log("a") == counted(lines)
         assert exit_.exit_code == (21 if HOST.kernel >= (6, 15) else None)
         assert (wall.holder, wall.keeper) != (holder, keeper)
 
