@@ -4,13 +4,15 @@ import time
 
 import pytest
 
-from support.engine import PATIENCE, Engine, end, until
+from support.engine import Engine, end, until
 from support.leftovers import leftovers
 
 pytestmark = pytest.mark.root
 
-COUNT = 20 if PATIENCE == 1 else 9  # containers
-SCRIPT = "i=0; while [ $i -lt {lines} ]; do echo line $i; echo err $i >&2; i=$((i+1)); sleep 0.05; done; exit {code}"
+COUNT = 20
+SCRIPT = """trap 'over=1' USR1; i=0
+while [ -z "$over" ]; do echo line $i; echo err $i >&2; i=$((i+1)); sleep 0.05; done
+echo total $i; exit {code}"""
 
 
 def test_everything_survives_and_nothing_stays_behind(own_engine: Engine) -> None:
@@ -19,7 +21,7 @@ def test_everything_survives_and_nothing_stays_behind(own_engine: Engine) -> Non
     clean = until(lambda: _settled(engine), 20)
     for number in range(COUNT):
         options = ("--network", "bridge", "-p", f"{41000 + number}:80") if number < 4 else ("--network", "none")
-        script = SCRIPT.format(lines=160, code=number)
+        script = SCRIPT.format(code=number)
         engine.docker("run", "-d", "--name", f"c{number}", *options, "busybox", "sh", "-c", script)
     pids = {number: engine.inspect(f"c{number}")["State"]["Pid"] for number in range(COUNT)}
     engine.kill()
@@ -37,11 +39,14 @@ def test_everything_survives_and_nothing_stays_behind(own_engine: Engine) -> Non
     assert engine.docker("exec", "c7", "echo", "controlled") == "controlled\n"
     engine.docker("pause", "c8")
     engine.docker("unpause", "c8")
+    engine.docker("kill", "-s", "USR1", *(f"c{number}" for number in range(COUNT)))
     for number in range(COUNT):
         assert engine.docker("wait", f"c{number}").strip() == str(number)
         out = engine.run("docker", "logs", f"c{number}")
-        assert out.stdout.decode().split("\n")[:-1] == [f"line {line}" for line in range(160)]
-        assert out.stderr.decode().split("\n")[:-1] == [f"err {line}" for line in range(160)]
+        *lines, total = out.stdout.decode().splitlines()
+        assert total == f"total {len(lines)}"
+        assert lines == [f"line {line}" for line in range(len(lines))]
+        assert out.stderr.decode().splitlines() == [f"err {line}" for line in range(len(lines))]
     engine.docker("rm", *(f"c{number}" for number in range(COUNT)))
     until(lambda: _settled(engine) == clean, 20, "nothing is left")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from support.engine import Engine
+from support.engine import PATIENCE, Engine
 from support.leftovers import leftovers
 
 BESIDE = re.compile(r"^(new|gone)-")
@@ -35,7 +35,7 @@ def census(engine: Engine) -> dict[str, list[str]]:
 
 def settled(engine: Engine, expected: dict[str, list[str]] | None = None, seconds: float = 15) -> dict[str, list[str]]:
     """The census once it equals the expected one; without one, once it rests. Fails the test, with the difference, if it does not."""
-    deadline, last = time.monotonic() + seconds, census(engine)
+    deadline, last = time.monotonic() + seconds * PATIENCE, census(engine)
     while time.monotonic() < deadline:
         time.sleep(0.2 if expected else 1.2)
         with suppress(OSError):  # something went while we looked

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from support.census import settled
-from support.engine import Engine, end
+from support.engine import PATIENCE, Engine, end
 from support.images import archive
 from support.registry import Registry, make_image
 
@@ -92,7 +92,7 @@ class Chaos:
             self.engine.start()
         did = f"{' '.join(command)}: {'+'.join(victims)} killed after {moment:.4f} s"
         try:
-            said, _ = running.communicate(timeout=NO_ANSWER_SECONDS)
+            said, _ = running.communicate(timeout=NO_ANSWER_SECONDS * PATIENCE)
         except subprocess.TimeoutExpired:
             running.kill()
             raise AssertionError(f"{did}: no answer") from None
