@@ -4,12 +4,14 @@ import io
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import docker
 import pytest
 from docker.types import LogConfig
 
 from support.engine import Engine
+from support.registry import Registry, make_image
 
 pytestmark = pytest.mark.root
 
@@ -84,3 +86,15 @@ def test_a_driver_for_volumes_is_only_asked_for_when_there_is_one_to_make(client
     container.remove()
     with pytest.raises(docker.errors.NotFound, match='plugin "foo" not found'):
         client.volumes.create("driven", driver="foo")
+
+
+def test_an_image_is_pulled_by_its_digest(client: docker.DockerClient, tmp_path: Path) -> None:
+    registry = Registry()
+    try:
+        registry.put(make_image(tmp_path).archive, "digested:1")
+        reference = f"{registry.address}/digested@{registry.inspect('digested:1')['Digest']}"
+        image = client.images.pull(reference)
+        assert (image.attrs["RepoDigests"], image.tags) == ([reference], [])
+        client.images.remove(image.id)
+    finally:
+        registry.close()
