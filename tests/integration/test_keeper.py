@@ -695,6 +695,7 @@ def test_a_waiting_child_that_dies_is_replaced_and_goes_with_its_keeper(wall):
             await wall.ended(name)
             await soon(wall.spares)
             os.kill(wall.spares()[0], signal.SIGKILL)
+            await soon(lambda: not wall.spares())
         started = await isolation.start(wall.order("c", "sh", "-c", "exit 5"))
         assert (await wall.ended("c")).exit_code == 5
         await soon(wall.spares)
