@@ -20,7 +20,7 @@ from orlop.runtime.logs import LogFile
 from orlop.runtime.spares import Spares
 from orlop.runtime.stdio import Stdio
 from orlop.runtime.wards import Book, Ward
-from orlop.spec.errors import OrlopError, StartFailed
+from orlop.spec.errors import OrlopError, StartFailed, in_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Custody:
             )
         except (OSError, OrlopError) as error:
             self._abandon(ward)
-            raise StartFailed(f"{failure}: {error}") from error
+            raise StartFailed(f"{failure}: {in_words(error)}") from error
         ward.pid = launch.pid
         for subscriber in self._early.pop(ward.key, []):
             if ward.stdio:
@@ -132,7 +132,7 @@ class Custody:
             ward.update(pid=launch.pid, ticks=launch.ticks, pipes=launch.inodes)
         except OSError as error:
             launch.kill()
-            return self._failed(ward, f"{failure}: cannot write down its state: {error}", 128, reply)
+            return self._failed(ward, f"{failure}: cannot write down its state: {in_words(error)}", 128, reply)
         ward.pidfd = launch.pidfd
         with contextlib.suppress(OSError):  # it has ended already
             ward.mounts = os.open(f"/proc/{launch.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)  # see _release

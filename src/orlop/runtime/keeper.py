@@ -26,7 +26,7 @@ from orlop.runtime.logs import LogFile
 from orlop.runtime.loop import Loop
 from orlop.runtime.subscriber import Subscriber
 from orlop.runtime.wards import Ward, key_of
-from orlop.spec.errors import Conflict, NotFound, OrlopError
+from orlop.spec.errors import Conflict, NotFound, OrlopError, in_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Keeper:
             reply({"error": str(error), "kind": type(error).__name__, "exit_code": getattr(error, "exit_code", 128)})
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            reply({"error": f"cannot {request.get('verb')}: {error}", "kind": "OrlopError"})
+            reply({"error": f"cannot {request.get('verb')}: {in_words(error)}", "kind": "OrlopError"})
 
     def _running(self, request: Request) -> Ward:
         container, exec_id = request["container"], request["exec"]
