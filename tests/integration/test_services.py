@@ -45,7 +45,7 @@ def test_nginx(services: Engine) -> None:
 
 
 def test_postgresql_keeps_its_data_in_a_volume(services: Engine) -> None:
-    script = "sed -i \"s/^#listen_addresses.*/listen_addresses = '*'/\" /etc/postgresql/15/main/postgresql.conf; echo 'host all all all trust' >> /etc/postgresql/15/main/pg_hba.conf"
+    script = "sed -i \"s/^#listen_addresses.*/listen_addresses = '*'/\" /etc/postgresql/15/main/postgresql.conf; echo 'host all all all trust' >> /etc/postgresql/15/main/pg_hba.conf; install -d -o postgres /run/postgresql"
     image = committed(
         services, "postgres", script, "USER postgres",
         'CMD ["/usr/lib/postgresql/15/bin/postgres", "-D", "/var/lib/postgresql/15/main", "-c", "config_file=/etc/postgresql/15/main/postgresql.conf"]',
