@@ -107,6 +107,7 @@ def _reserve(connection: sqlite3.Connection) -> None:
     if free_pages * page_bytes < RESERVE_BYTES // 2:
         connection.execute("INSERT INTO records VALUES ('reserve', '', zeroblob(?))", (RESERVE_BYTES,))
         connection.execute("DELETE FROM records WHERE noun = 'reserve'")
+        connection.execute("PRAGMA wal_checkpoint(FULL)")  # only now the file itself has the pages
 
 
 def _reason(error: sqlite3.OperationalError) -> str:
