@@ -27,7 +27,7 @@ def engine() -> Iterator[Engine]:
     """A running engine that has the image `busybox`; one for each test module."""
     running = Engine().start()
     try:
-        running.docker("load", "-i", str(archive(running, "busybox")))
+        running.docker("load", "-i", str(archive("busybox")))
         yield running
     finally:
         running.destroy()
@@ -38,7 +38,7 @@ def own_engine() -> Iterator[Engine]:
     """An engine for one test alone, for tests that kill it or count what is left."""
     running = Engine().start()
     try:
-        running.docker("load", "-i", str(archive(running, "busybox")))
+        running.docker("load", "-i", str(archive("busybox")))
         yield running
     finally:
         running.destroy()

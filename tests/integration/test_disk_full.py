@@ -31,7 +31,7 @@ def small() -> Iterator[Engine]:
     with ExitStack() as undo:
         undo.callback(engine.destroy)
         engine.start()
-        engine.docker("load", "-i", str(archive(engine, "busybox")))
+        engine.docker("load", "-i", str(archive("busybox")))
         engine.docker("run", "--rm", "busybox", "true")
         yield engine
 
@@ -73,7 +73,7 @@ def test_without_any_room_nothing_hangs_and_nothing_is_lost(small: Engine) -> No
     small.docker("run", "-d", "--name", "goes", "--rm", "busybox", "sleep", "2")
     with _full(small.data_root):
         _refused(small, "run", "--rm", "busybox", "true", code=125)
-        _refused(small, "load", "-i", str(archive(small, "busybox")))
+        _refused(small, "load", "-i", str(archive("busybox")))
         assert small.docker("exec", "logs", "echo", "fine") == "fine\n"
         assert small.docker("wait", "ends") == "3\n"
         until(lambda: "goes" not in small.docker("ps", "-a"), what="--rm is kept")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.engine import BIN, ROOT, Engine
-from support.images import archive
+from support.images import SERVICES, archive
 
 pytestmark = pytest.mark.root
 
@@ -31,7 +31,7 @@ def test_the_tiny_container_is_tiny_and_runs(tmp_path: Path) -> None:
 
 
 def test_the_web_service_of_make_run(engine: Engine) -> None:
-    engine.docker("load", "-i", str(archive(engine, "debian:bookworm", "nginx-light")), timeout=120)
+    engine.docker("load", "-i", str(archive(*SERVICES)), timeout=120)
     engine.docker("tag", "debian:bookworm", "debian:nginx")
     done = subprocess.run(
         [str(ROOT / "examples/web_service.sh")],

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.engine import Engine, until
-from support.images import archive
+from support.images import SERVICES, archive
 
 pytestmark = pytest.mark.root
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.root
 def services() -> Iterator[Engine]:
     running = Engine().start()
     try:
-        base = archive(running, "debian:bookworm", "nginx-light", "postgresql", "redis-server")
+        base = archive(*SERVICES)
         running.docker("load", "-i", str(base), timeout=180)
         yield running
     finally:

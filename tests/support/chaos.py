@@ -139,7 +139,7 @@ def chaos() -> Iterator[Chaos]:
         made = make_image(directory, "made:1", files=files)
         engine = Engine("--insecure-registry", "127.0.0.0/8").start()
         undo.callback(engine.destroy)
-        engine.docker("load", "-i", str(archive(engine, "busybox")))
+        engine.docker("load", "-i", str(archive("busybox")))
         engine.docker("run", "--rm", "busybox", "true")
         places = {"archive": str(made.archive), "reference": registry.put(made.archive, "made:1")}
         yield Chaos(engine, settled(engine), places)
