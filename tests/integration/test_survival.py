@@ -4,14 +4,14 @@ import time
 
 import pytest
 
-from support.engine import Engine, end, until
+from support.engine import PATIENCE, Engine, end, until
 from support.leftovers import leftovers
 
 pytestmark = pytest.mark.root
 
-COUNT = 20
+COUNT, PAUSE = (20, 0.05) if PATIENCE == 1 else (9, 1)  # containers; seconds between their lines
 SCRIPT = """trap 'over=1' USR1; i=0
-while [ -z "$over" ]; do echo line $i; echo err $i >&2; i=$((i+1)); sleep 0.05; done
+while [ -z "$over" ]; do echo line $i; echo err $i >&2; i=$((i+1)); sleep {pause}; done
 echo total $i; exit {code}"""
 
 
@@ -21,7 +21,7 @@ def test_everything_survives_and_nothing_stays_behind(own_engine: Engine) -> Non
     clean = until(lambda: _settled(engine), 20)
     for number in range(COUNT):
         options = ("--network", "bridge", "-p", f"{41000 + number}:80") if number < 4 else ("--network", "none")
-        script = SCRIPT.format(code=number)
+        script = SCRIPT.format(code=number, pause=PAUSE)
         engine.docker("run", "-d", "--name", f"c{number}", *options, "busybox", "sh", "-c", script)
     pids = {number: engine.inspect(f"c{number}")["State"]["Pid"] for number in range(COUNT)}
     engine.kill()
