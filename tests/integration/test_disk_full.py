@@ -103,9 +103,11 @@ def _refused(engine: Engine, *words: str, code: int = 1) -> None:
     said = engine.run("docker", *words)
     assert said.returncode == code, said
     (line,) = [
-        line for line in said.stderr.decode().splitlines() if line and not line.startswith(("Run 'docker", "Error: failed"))
+        line
+        for line in said.stderr.decode().splitlines()
+        if line and not line.startswith(("Run 'docker", "See 'docker", "Error: failed", 'time="'))
     ]
-    assert line.endswith(FULL), line
+    assert line.rstrip(".").endswith(FULL), line
 
 
 @contextmanager

@@ -33,7 +33,8 @@ def test_a_command_prints_and_its_exit_code_comes_back(engine: Engine) -> None:
     ],
 )
 def test_a_command_that_cannot_be_run(engine: Engine, words: tuple[str, ...], code: int, message: str) -> None:
-    assert message in run(engine, "busybox", *words, code=code, both=True)
+    assert message in engine.orlop("run", "--rm", "--network", "none", "busybox", *words, code=code, both=True)
+    assert message in run(engine, "busybox", *words, code=None, both=True)  # older clients end with other codes
     assert engine.docker("ps", "-aq") == ""
 
 
@@ -226,7 +227,7 @@ def test_labels_filters_and_format(engine: Engine) -> None:
     assert engine.docker("ps", "-aq", "--no-trunc", "--filter", "label=deck=orlop").strip() == first
     assert engine.docker("ps", "-a", "--filter", "label=deck", "--format", "{{.Names}}").split() == ["f2", "f1"]
     assert engine.docker("ps", "-a", "--filter", "status=created", "--format", "{{.Names}}").strip() == "f2"
-    assert json.loads(engine.docker("ps", "--format", "json").splitlines()[0])["Names"] == "f1"
+    assert json.loads(engine.docker("ps", "--format", "{{json .}}").splitlines()[0])["Names"] == "f1"
     engine.docker("rm", "-f", "f1", "f2")
 
 
@@ -241,7 +242,7 @@ def test_update_changes_limits_of_what_runs(engine: Engine) -> None:
 def test_stats_and_events(engine: Engine) -> None:
     began = str(time.time())
     engine.docker("run", "-d", "--name", "seen", "busybox", "sleep", "100")
-    row = json.loads(engine.docker("stats", "--no-stream", "--format", "json", "seen"))
+    row = json.loads(engine.docker("stats", "--no-stream", "--format", "{{json .}}", "seen"))
     assert row["Name"] == "seen"
     assert row["PIDs"] == "1"
     engine.docker("rm", "-f", "seen")

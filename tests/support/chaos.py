@@ -114,7 +114,8 @@ class Chaos:
         """Remove everything but the base image; nothing is left then."""
         docker = self.engine.docker
         docker("rm", "-f", "-v", *docker("ps", "-aq").split())
-        docker("volume", "prune", "-af")
+        if volumes := docker("volume", "ls", "-q").split():
+            docker("volume", "rm", *volumes)
         docker("network", "prune", "-f")
         for name, image in map(str.split, docker("images", "-a", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()):
             if name != BASE:
