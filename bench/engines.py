@@ -74,10 +74,11 @@ class Engine:
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if str(self.home) in command and any(word in command.split(" ")[0] or word in command for word in self.own):
+            programs = [Path(word).name for word in command[:3]]  # an interpreter and its options may stand before ours
+            if str(self.home) in " ".join(command) and any(name.startswith(tuple(self.own)) for name in programs):
                 found.append(int(entry.name))
         return found
 
