@@ -47,6 +47,9 @@ class Engine:
         if self.process:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(30)
+        deadline = time.monotonic() + 5  # a keeper with nothing left to keep takes its cgroups away and ends
+        while self.processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
         subprocess.run(["umount", "-l", *sorted(self._mounts(), reverse=True)], check=False, capture_output=True)
